@@ -1,0 +1,229 @@
+//! The one typed file, and what it means.
+//!
+//! Two stages: what was typed (`config/`), and what it means (the types below).
+//! All mistakes are found together, each with its line and a hint. A room is
+//! handed its own part, never the whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::model::{Graph, Mode};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub identity: Identity,
+    pub mode: Mode,
+    pub paths: Paths,
+    pub trust: TrustConfig,
+    pub store: StoreConfig,
+    pub api: ApiConfig,
+    pub source: SourceConfig,
+    pub guard: GuardConfig,
+    pub incident: IncidentConfig,
+    pub plugins: Vec<PluginConfig>,
+    pub workloads: Vec<WorkloadConfig>,
+    pub externals: Vec<ExternalConfig>,
+    pub notify: Vec<NotifyConfig>,
+    /// Every target and what it needs, from the parts above. Acyclic.
+    pub graph: Graph,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    pub site: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Journal, checkpoints, trust slot, sealed cache. Survives reboots.
+    pub state: PathBuf,
+    /// Sockets, locks, attempt records. May be a tmpfs.
+    pub run: PathBuf,
+    /// Where `homeostat-shim` and `homeostat-compile` lie; the daemon's own folder by default.
+    pub programs: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct TrustConfig {
+    /// Who may publish plugins: name and ed25519 public key (32 bytes).
+    pub publishers: Vec<PublisherKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherKey {
+    pub name: String,
+    pub key: [u8; 32],
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Ceiling of the database on disk, in bytes.
+    pub max_bytes: u64,
+    /// sled's page cache, in bytes.
+    pub cache_bytes: u64,
+    /// How long a commit waits for company, in milliseconds; 0 commits at once.
+    pub commit_window_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    pub socket: PathBuf,
+    /// Users that may command, besides root and the daemon's own.
+    pub operators: BTreeSet<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// `/proc`, unless a test pretends.
+    pub proc_root: PathBuf,
+    pub period_ms: u32,
+    /// Mount points whose space is watched.
+    pub filesystems: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct GuardConfig {
+    /// Between two of the same action on the same target.
+    pub cooldown_ms: u64,
+    /// At most `rate_max` disrupting actions in `rate_window_ms`, over the whole box.
+    pub rate_max: u32,
+    pub rate_window_ms: u64,
+    /// No plugin's action before the box is up this long.
+    pub boot_grace_ms: u64,
+    /// How long a permit is good.
+    pub permit_ttl_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct IncidentConfig {
+    /// Quiet this long after recovery is proven.
+    pub hold_ms: u64,
+    /// Good proofs in a row that make `recovered`.
+    pub proofs_wanted: u32,
+    /// A healer's answer is waited for this long.
+    pub decide_timeout_ms: u64,
+    /// A stuck incident is looked at again this often.
+    pub stuck_retry_ms: u64,
+    /// Most specific first; the first that matches names the healers.
+    pub routes: Vec<Route>,
+    /// A finding of the kind on the left may absorb findings of these kinds on
+    /// targets that need its target.
+    pub explains: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Selector of the root finding's kind, such as `process.*`.
+    pub kind: String,
+    /// Selector of the root target.
+    pub target: String,
+    /// Asked in this order; a `decline` passes on.
+    pub healers: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PluginConfig {
+    pub name: String,
+    /// The `.plugin` file.
+    pub package: PathBuf,
+    /// SHA-256 of `component.wasm`, in hex: the box's own word for this plugin.
+    pub digest: String,
+    /// Actions that a healer may propose.
+    pub grants: BTreeSet<String>,
+    /// JSON text, handed to the plugin as it is.
+    pub config: String,
+    /// Selectors of the targets that a detector judges.
+    pub targets: Vec<String>,
+    pub period_ms: u32,
+    pub deadline_ms: u32,
+    pub memory_max_bytes: u64,
+    /// A checkpoint is taken this often, where the plugin has one.
+    pub checkpoint_ms: u64,
+    /// First pause after a fault; doubles up to a minute.
+    pub backoff_ms: u64,
+    /// Faults in `quarantine_window_ms` that end it.
+    pub quarantine_faults: u32,
+    pub quarantine_window_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct WorkloadConfig {
+    pub name: String,
+    /// Program and arguments. The program is an absolute path.
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub dir: Option<PathBuf>,
+    pub user: Option<String>,
+    pub limits: LimitsConfig,
+    /// Names of workloads and externals it needs (`workload:NAME`, `external:NAME`).
+    pub needs: Vec<String>,
+    /// Runs unless an operator says otherwise.
+    pub desired_running: bool,
+    /// From SIGTERM to SIGKILL of the whole tree.
+    pub stop_deadline_ms: u64,
+    /// From start to its first good probe; a failing probe is no fault before.
+    pub start_grace_ms: u64,
+    pub log_max_bytes: u64,
+    pub log_files: u32,
+    pub probes: Vec<ProbeConfig>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LimitsConfig {
+    pub memory_max_bytes: Option<u64>,
+    pub open_files_max: Option<u64>,
+    pub processes_max: Option<u64>,
+    pub cpu_weight: Option<u64>,
+    pub core_max_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ExternalConfig {
+    pub name: String,
+    pub probes: Vec<ProbeConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    pub name: String,
+    pub kind: ProbeKind,
+    pub period_ms: u64,
+    pub timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    Http {
+        method: String,
+        /// `http://HOST:PORT/PATH`
+        url: String,
+        headers: BTreeMap<String, String>,
+        body: Option<String>,
+        expect_status: u16,
+        expect_text: Option<String>,
+    },
+    Tcp {
+        address: String,
+    },
+    /// The Nagios convention: exit 0 good, 1 warning (good), 2 bad, 3 no reading.
+    Command {
+        command: Vec<String>,
+        env: BTreeMap<String, String>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct NotifyConfig {
+    pub name: String,
+    pub kind: NotifyKind,
+    pub timeout_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum NotifyKind {
+    /// Gets the notification as JSON on its standard input.
+    Command { command: Vec<String> },
+    /// Gets it as the body of a POST.
+    Webhook { url: String },
+}

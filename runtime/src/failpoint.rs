@@ -1,0 +1,124 @@
+//! Named points of the path where a test can kill the process, so that every
+//! crash the design speaks of can be made to happen.
+//!
+//! Built only with the feature `failpoints`; otherwise [`hit`] is empty.
+//! `HOMEOSTAT_FAILPOINT=NAME` kills the process with SIGKILL at the first pass,
+//! `NAME:N` at the N-th.
+
+/// One place each. The order is the path's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failpoint {
+    DriverReport,
+    DriverIncidentOpened,
+    DriverAsk,
+    DriverDecided,
+    DriverPermitted,
+    JournalBeforeCommit,
+    JournalAfterCommit,
+    SlotBeforeWrite,
+    SlotBetweenCopies,
+    ActionBeforeTouch,
+    ActionAfterStop,
+    ActionAfterStart,
+    DriverEnded,
+    DriverProof,
+    DriverRecovered,
+    DriverProven,
+    ShimLocked,
+    ShimBeforeSpawn,
+    ShimAfterSpawn,
+    ShimRecorded,
+    ShimStopping,
+    ShimExitSeen,
+    ShimExitWritten,
+}
+
+impl Failpoint {
+    /// Points the daemon passes.
+    pub const DAEMON: [Self; 16] = [
+        Self::DriverReport,
+        Self::DriverIncidentOpened,
+        Self::DriverAsk,
+        Self::DriverDecided,
+        Self::DriverPermitted,
+        Self::JournalBeforeCommit,
+        Self::JournalAfterCommit,
+        Self::SlotBeforeWrite,
+        Self::SlotBetweenCopies,
+        Self::ActionBeforeTouch,
+        Self::ActionAfterStop,
+        Self::ActionAfterStart,
+        Self::DriverEnded,
+        Self::DriverProof,
+        Self::DriverRecovered,
+        Self::DriverProven,
+    ];
+
+    /// Points a shim passes.
+    pub const SHIM: [Self; 7] = [
+        Self::ShimLocked,
+        Self::ShimBeforeSpawn,
+        Self::ShimAfterSpawn,
+        Self::ShimRecorded,
+        Self::ShimStopping,
+        Self::ShimExitSeen,
+        Self::ShimExitWritten,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DriverReport => "driver.report",
+            Self::DriverIncidentOpened => "driver.incident-opened",
+            Self::DriverAsk => "driver.ask",
+            Self::DriverDecided => "driver.decided",
+            Self::DriverPermitted => "driver.permitted",
+            Self::JournalBeforeCommit => "journal.before-commit",
+            Self::JournalAfterCommit => "journal.after-commit",
+            Self::SlotBeforeWrite => "slot.before-write",
+            Self::SlotBetweenCopies => "slot.between-copies",
+            Self::ActionBeforeTouch => "action.before-touch",
+            Self::ActionAfterStop => "action.after-stop",
+            Self::ActionAfterStart => "action.after-start",
+            Self::DriverEnded => "driver.ended",
+            Self::DriverProof => "driver.proof",
+            Self::DriverRecovered => "driver.recovered",
+            Self::DriverProven => "driver.proven",
+            Self::ShimLocked => "shim.locked",
+            Self::ShimBeforeSpawn => "shim.before-spawn",
+            Self::ShimAfterSpawn => "shim.after-spawn",
+            Self::ShimRecorded => "shim.recorded",
+            Self::ShimStopping => "shim.stopping",
+            Self::ShimExitSeen => "shim.exit-seen",
+            Self::ShimExitWritten => "shim.exit-written",
+        }
+    }
+}
+
+/// Dies here if the environment says so.
+#[cfg(feature = "failpoints")]
+pub fn hit(point: Failpoint) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSES: AtomicU64 = AtomicU64::new(0);
+
+    let armed = ARMED.get_or_init(|| {
+        let text = std::env::var("HOMEOSTAT_FAILPOINT").ok()?;
+        match text.split_once(':') {
+            Some((name, nth)) => Some((name.to_owned(), nth.parse().unwrap_or(1))),
+            None => Some((text, 1)),
+        }
+    });
+    if let Some((name, nth)) = armed
+        && name == point.name()
+        && PASSES.fetch_add(1, Ordering::SeqCst) + 1 == *nth
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing, in a build without the feature.
+#[cfg(not(feature = "failpoints"))]
+pub fn hit(_: Failpoint) {}

@@ -1,0 +1,21 @@
+//! Homeostat: a small daemon that hosts signed WebAssembly detectors and
+//! healers, and keeps inference workloads alive and right. ARCHITECTURE.md
+//! draws the house; each room below says what it is for.
+
+pub mod action;
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod driver;
+pub mod failpoint;
+pub mod guard;
+pub mod incident;
+pub mod model;
+pub mod plugin;
+pub mod reconcile;
+pub mod source;
+pub mod store;
+pub mod trust;
+pub mod workload;

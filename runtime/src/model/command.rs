@@ -1,0 +1,34 @@
+//! What a person at the socket may ask of the daemon.
+
+use serde::{Deserialize, Serialize};
+
+/// An operator's word. It is desired state, so it outlives the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Command {
+    WorkloadStart {
+        name: String,
+    },
+    WorkloadStop {
+        name: String,
+    },
+    /// Heal nothing for so long, or until resumed.
+    Pause {
+        for_ms: Option<u64>,
+    },
+    Resume {},
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "error")]
+pub enum CommandError {
+    #[error("no workload is called {name:?}; `homeostat status` lists them")]
+    NoSuchWorkload { name: String },
+    #[error("refused by rule {rule}: {detail}")]
+    Refused { rule: String, detail: String },
+    #[error("failed: {detail}")]
+    Failed { detail: String },
+    #[error("the daemon is stopping")]
+    Stopping {},
+}

@@ -1,0 +1,294 @@
+//! What is written down: every step of the path is an event, and incidents are
+//! a fold over them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AttemptId, Attrs, Decision, Finding, IncidentId, Instant, Mode, Origin, Outcome, Proposal,
+    Refusal, TargetId,
+};
+
+/// Place in the journal, from 1.
+pub type Seq = u64;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub seq: Seq,
+    pub at: Instant,
+    pub event: Event,
+}
+
+/// How long a record is kept when room is short: telemetry goes first, then
+/// what belongs to closed incidents; audit never goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Telemetry,
+    Incident(IncidentId),
+    Audit,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Event {
+    // The daemon.
+    DaemonStarted {
+        birth: u64,
+        version: String,
+        mode: Mode,
+    },
+    DaemonStopped {},
+    /// Records are missing: what was salvaged from a damaged database.
+    JournalGap {
+        why: String,
+        salvaged: u64,
+        first_lost: Option<Seq>,
+        aside: String,
+    },
+    ModeChanged {
+        mode: Mode,
+        by: Origin,
+    },
+    Paused {
+        by: Origin,
+        until_age_ms: Option<u64>,
+    },
+    Resumed {
+        by: Option<Origin>,
+    },
+
+    // Plugins.
+    PluginStarted {
+        plugin: String,
+        version: String,
+        digest: String,
+    },
+    PluginFaulted {
+        plugin: String,
+        why: String,
+        then: AfterFault,
+    },
+    PluginRefused {
+        plugin: String,
+        why: String,
+    },
+    /// No detector judges this target any more.
+    ProtectionLost {
+        target: TargetId,
+    },
+    ProtectionRegained {
+        target: TargetId,
+    },
+
+    // Workloads.
+    /// What a person wants; outlives restarts of the daemon.
+    WorkloadDesired {
+        workload: String,
+        running: bool,
+        by: Origin,
+    },
+    WorkloadStarted {
+        workload: String,
+        attempt: AttemptId,
+        pid: u32,
+    },
+    WorkloadExited {
+        workload: String,
+        attempt: AttemptId,
+        status: ExitStatus,
+        wanted: bool,
+    },
+    WorkloadAdopted {
+        workload: String,
+        attempt: AttemptId,
+        pid: u32,
+        why: String,
+    },
+
+    // Detection.
+    FindingRaised {
+        detector: String,
+        finding: Finding,
+    },
+    FindingCleared {
+        detector: String,
+        key: String,
+        target: TargetId,
+        kind: String,
+    },
+
+    // The life of an incident. Its id is the `seq` of its `IncidentOpened`.
+    IncidentOpened {
+        root: TargetId,
+        kind: String,
+        signature: String,
+        findings: Vec<FindingRef>,
+    },
+    IncidentJoined {
+        incident: IncidentId,
+        finding: FindingRef,
+    },
+    HealerAsked {
+        incident: IncidentId,
+        healer: String,
+    },
+    Decided {
+        incident: IncidentId,
+        healer: String,
+        decision: Decision,
+    },
+    /// The healer gave no usable answer.
+    DecisionFailed {
+        incident: IncidentId,
+        healer: String,
+        why: String,
+    },
+    Refused {
+        incident: Option<IncidentId>,
+        origin: Origin,
+        proposal: Proposal,
+        refusal: Refusal,
+    },
+    /// Its `seq` with `birth` is the attempt's id. Nothing is touched before it is durable.
+    Permitted {
+        incident: Option<IncidentId>,
+        birth: u64,
+        origin: Origin,
+        proposal: Proposal,
+        expires_age_ms: u64,
+    },
+    AttemptEnded {
+        incident: Option<IncidentId>,
+        attempt: AttemptId,
+        outcome: Outcome,
+    },
+    /// A crash left the outcome unknown; this is what was observed afterwards.
+    EffectObserved {
+        incident: Option<IncidentId>,
+        attempt: AttemptId,
+        outcome: Outcome,
+    },
+    ProofSeen {
+        incident: IncidentId,
+        good: bool,
+        detail: String,
+    },
+    ProofFailed {
+        incident: IncidentId,
+        attempt: Option<AttemptId>,
+        why: String,
+    },
+    IncidentRecovered {
+        incident: IncidentId,
+        attempt: Option<AttemptId>,
+    },
+    IncidentRelapsed {
+        incident: IncidentId,
+        attempt: Option<AttemptId>,
+        why: String,
+    },
+    /// Recovered and quiet for the hold window.
+    IncidentProven {
+        incident: IncidentId,
+        attempt: Option<AttemptId>,
+    },
+    IncidentStuck {
+        incident: IncidentId,
+        why: String,
+    },
+    /// A stuck incident is looked at again.
+    IncidentReopened {
+        incident: IncidentId,
+        why: String,
+    },
+    IncidentClosed {
+        incident: IncidentId,
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FindingRef {
+    pub detector: String,
+    pub key: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "after")]
+pub enum AfterFault {
+    Restarted { from_checkpoint: bool },
+    Backoff { ms: u64 },
+    Quarantined,
+}
+
+/// How a process ended. A process that was adopted is not our child: then its
+/// end is seen and its status is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "status")]
+pub enum ExitStatus {
+    Code { code: i32 },
+    Signal { signal: i32 },
+    Unknown,
+}
+
+impl std::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code { code } => write!(f, "exit code {code}"),
+            Self::Signal { signal } => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("status unknown"),
+        }
+    }
+}
+
+impl Event {
+    /// The incident it belongs to; `IncidentOpened` belongs to its own seq.
+    pub fn incident(&self, seq: Seq) -> Option<IncidentId> {
+        match self {
+            Self::IncidentOpened { .. } => Some(IncidentId(seq)),
+            Self::IncidentJoined { incident, .. }
+            | Self::HealerAsked { incident, .. }
+            | Self::Decided { incident, .. }
+            | Self::DecisionFailed { incident, .. }
+            | Self::ProofSeen { incident, .. }
+            | Self::ProofFailed { incident, .. }
+            | Self::IncidentRecovered { incident, .. }
+            | Self::IncidentRelapsed { incident, .. }
+            | Self::IncidentProven { incident, .. }
+            | Self::IncidentStuck { incident, .. }
+            | Self::IncidentReopened { incident, .. }
+            | Self::IncidentClosed { incident, .. } => Some(*incident),
+            Self::Refused { incident, .. }
+            | Self::Permitted { incident, .. }
+            | Self::AttemptEnded { incident, .. }
+            | Self::EffectObserved { incident, .. } => *incident,
+            _ => None,
+        }
+    }
+
+    pub fn class(&self, seq: Seq) -> Class {
+        match self {
+            // What was permitted, and by whose word, is kept for good.
+            Self::DaemonStarted { .. }
+            | Self::JournalGap { .. }
+            | Self::ModeChanged { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::PluginRefused { .. }
+            | Self::WorkloadDesired { .. }
+            | Self::Permitted { .. }
+            | Self::AttemptEnded { .. }
+            | Self::EffectObserved { .. } => Class::Audit,
+            other => other.incident(seq).map_or(Class::Telemetry, Class::Incident),
+        }
+    }
+}
+
+/// Attributes of a mark that tells of a workload's exit.
+pub fn exit_attrs(attempt: AttemptId, status: ExitStatus, wanted: bool) -> Attrs {
+    use super::Value;
+    vec![
+        ("attempt".into(), Value::text(attempt.to_string())),
+        ("status".into(), Value::text(status.to_string())),
+        ("wanted".into(), Value::Flag(wanted)),
+    ]
+}
