@@ -1,1 +1,3 @@
-//! To come.
+//! Running plugins: from a signed file to a thread that answers, and no further.
+
+pub mod package;
