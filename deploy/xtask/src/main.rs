@@ -62,6 +62,6 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Task::Setup => setup::run(&mut work).map(|()| ExitCode::SUCCESS),
         Task::Deny => deny::run(&mut work),
     };
-    work.close();
+    work.tell();
     done
 }

@@ -87,7 +87,7 @@ impl Work {
     }
 
     /// The last word: how long each stage took, and what was lacking.
-    pub fn close(self) {
+    pub fn tell(&self) {
         let slow: Vec<_> = self
             .stages
             .iter()
