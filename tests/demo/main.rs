@@ -92,7 +92,9 @@ impl Demo {
     }
 
     fn play(&mut self) -> Result<bool> {
-        println!("One box, two model servers, a client that asks each of them {RATE} times a second.");
+        println!(
+            "One box, two model servers, a client that asks each of them {RATE} times a second."
+        );
         println!("A separate process will crash one and hang the other.\n");
         self.house.spawn(&[]);
         for name in [CRASHES, HANGS] {
@@ -190,7 +192,8 @@ impl Demo {
         let _ = fs::remove_dir_all(&kept);
         fs::create_dir_all(&kept)?;
         let journal = self.house.events();
-        let lines = journal.iter().map(|record| serde_json::to_string(record).map(|line| line + "\n"));
+        let lines =
+            journal.iter().map(|record| serde_json::to_string(record).map(|line| line + "\n"));
         fs::write(kept.join("journal.jsonl"), lines.collect::<Result<String, _>>()?)?;
         self.house.close();
         for name in ["client.jsonl", "injector.jsonl", "daemon.log", "homeostat.toml"] {

@@ -15,12 +15,7 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new() -> Self {
-        Self {
-            begun_unix_ms: unix_ms(),
-            told: BTreeSet::new(),
-            proofs: BTreeSet::new(),
-            proven: 0,
-        }
+        Self { begun_unix_ms: unix_ms(), told: BTreeSet::new(), proofs: BTreeSet::new(), proven: 0 }
     }
 
     /// Incidents that the daemon calls proven.
@@ -97,9 +92,10 @@ fn sentence(record: &Record) -> Option<(String, String)> {
         Event::DecisionFailed { incident, healer, why } => {
             of(incident, format!("{healer} gave no answer: {why}"))
         }
-        Event::Refused { incident: Some(incident), proposal, refusal, .. } => {
-            of(incident, format!("{} refused by {}: {}", proposal.action, refusal.rule, refusal.detail))
-        }
+        Event::Refused { incident: Some(incident), proposal, refusal, .. } => of(
+            incident,
+            format!("{} refused by {}: {}", proposal.action, refusal.rule, refusal.detail),
+        ),
         Event::Permitted { incident: Some(incident), birth, proposal, .. } => {
             let id = format!("{birth}-{}", record.seq);
             of(incident, format!("{} of {} permitted as {id}", proposal.action, proposal.target))

@@ -39,7 +39,11 @@ fn killed_at_two_hundred_random_moments_nothing_is_lost_and_nothing_done_twice()
         // A server that serves is broken again, so that most kills meet a repair.
         if house.server("digits").answers().is_ok() {
             breaks += 1;
-            house.server("digits").breaks(if chance.below(2) == 0 { Fault::Crash } else { Fault::Hang });
+            house.server("digits").breaks(if chance.below(2) == 0 {
+                Fault::Crash
+            } else {
+                Fault::Hang
+            });
         }
         chance.wait(1500);
         house.kill_daemon();

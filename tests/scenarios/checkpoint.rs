@@ -35,11 +35,11 @@ fn is_left_behind(how: &str) {
     house.kill_daemon();
     house.start(&[]);
     house.until_event(before, "a start without the checkpoint", |event| match event {
-        Event::PluginFaulted { plugin, then: AfterFault::Restarted { from_checkpoint: false }, .. }
-            if plugin == "misbehave" =>
-        {
-            Some(())
-        }
+        Event::PluginFaulted {
+            plugin,
+            then: AfterFault::Restarted { from_checkpoint: false },
+            ..
+        } if plugin == "misbehave" => Some(()),
         _ => None,
     });
     let fell = calls(&house);

@@ -3,9 +3,9 @@
 
 use std::fs;
 
+use homeostat_tests::plan::path;
 use homeostat_tests::testbox::cli;
 use homeostat_tests::{Plan, wait};
-use homeostat_tests::plan::path;
 use serde_json::Value;
 
 #[test]

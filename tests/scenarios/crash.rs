@@ -44,7 +44,11 @@ fn a_crash_is_told_with_its_signal_and_its_repair_with_its_healer() {
 
     const SIGABRT: i32 = 6;
     house.until_event(before, "the exit with its signal", |event| match event {
-        Event::WorkloadExited { status: ExitStatus::Signal { signal: SIGABRT }, wanted: false, .. } => Some(()),
+        Event::WorkloadExited {
+            status: ExitStatus::Signal { signal: SIGABRT },
+            wanted: false,
+            ..
+        } => Some(()),
         _ => None,
     });
     let incident = house.until_healed("digits", before);
@@ -71,7 +75,8 @@ fn two_servers_that_crash_at_once_are_both_healed_and_a_third_notices_nothing() 
 
     let records = house.check();
     let touched = TargetId::workload("steady");
-    let permits = records.iter().filter_map(journal::permit).filter(|(_, target)| **target == touched);
+    let permits =
+        records.iter().filter_map(journal::permit).filter(|(_, target)| **target == touched);
     assert_eq!(permits.count(), 1, "the start it was declared with");
     assert_eq!(house.until_serving("steady"), steady);
     let failed = records.iter().find(|record| {

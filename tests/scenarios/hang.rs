@@ -27,7 +27,11 @@ fn a_hung_server_that_ignores_sigterm_is_killed_after_its_deadline() {
 
     const SIGKILL: i32 = 9;
     house.until_event(before, "its end by SIGKILL, on our order", |event| match event {
-        Event::WorkloadExited { status: ExitStatus::Signal { signal: SIGKILL }, wanted: true, .. } => Some(()),
+        Event::WorkloadExited {
+            status: ExitStatus::Signal { signal: SIGKILL },
+            wanted: true,
+            ..
+        } => Some(()),
         _ => None,
     });
     house.until_healed("digits", before);

@@ -61,7 +61,8 @@ fn goes_on(mut house: TestBox, history: &[Record]) {
     });
     assert!(view.birth > births.max().unwrap_or(0), "the birth counter never goes back");
     let records = house.journal();
-    let started = records.iter().rfind(|record| matches!(record.event, Event::DaemonStarted { .. }));
+    let started =
+        records.iter().rfind(|record| matches!(record.event, Event::DaemonStarted { .. }));
     let started = started.expect("the daemon's start is written down");
     assert!(started.seq > last.seq, "{} after {}: no number is used twice", started.seq, last.seq);
     assert!(started.at.age_ms >= last.at.age_ms, "the age never goes back");

@@ -45,9 +45,10 @@ fn breaks_and_stays_broken(house: &TestBox) -> u64 {
 fn observe_mode_sees_the_crash_asks_nobody_and_touches_nothing() {
     let house = running_under("observe");
     let before = breaks_and_stays_broken(&house);
-    let asked = house.events().into_iter().find(|record| {
-        record.seq > before && matches!(record.event, Event::HealerAsked { .. })
-    });
+    let asked = house
+        .events()
+        .into_iter()
+        .find(|record| record.seq > before && matches!(record.event, Event::HealerAsked { .. }));
     assert_eq!(asked, None);
     house.check();
 }

@@ -31,7 +31,9 @@ fn falls(house: &TestBox) -> (String, AfterFault) {
     let before = house.now();
     house.server("digits").breaks(Fault::ErrorLine { text: WORD.into() });
     let (_, seen) = house.until_event(before, "the fault", |event| match event {
-        Event::PluginFaulted { plugin, why, then } if plugin == "misbehave" => Some((why.clone(), then.clone())),
+        Event::PluginFaulted { plugin, why, then } if plugin == "misbehave" => {
+            Some((why.clone(), then.clone()))
+        }
         _ => None,
     });
     seen
@@ -124,11 +126,9 @@ fn a_detector_that_judges_nothing_clears_nothing() {
 fn a_detector_that_chatters_fills_no_log() {
     let house = with("chatter");
     house.server("digits").breaks(Fault::ErrorLine { text: WORD.into() });
-    wait::stays(Duration::from_secs(3), "the log stays small", || {
-        match house.log_text().len() {
-            len if len < 1 << 20 => Ok(()),
-            len => Err(format!("{len} bytes")),
-        }
+    wait::stays(Duration::from_secs(3), "the log stays small", || match house.log_text().len() {
+        len if len < 1 << 20 => Ok(()),
+        len => Err(format!("{len} bytes")),
     });
     house.view();
 }
@@ -138,9 +138,12 @@ fn a_detector_that_keeps_falling_is_quarantined_and_its_targets_are_called_unpro
     let config: Value = json!({ "how": "trap", "after": 1 });
     let house = Plan::bare()
         .server("digits")
-        .plugin("misbehave", json!({
-            "config": config, "backoff_ms": 10, "quarantine": { "faults": 3, "window_s": 600 },
-        }))
+        .plugin(
+            "misbehave",
+            json!({
+                "config": config, "backoff_ms": 10, "quarantine": { "faults": 3, "window_s": 600 },
+            }),
+        )
         .raise();
     house.until_event(0, "its quarantine", |event| match event {
         Event::PluginFaulted { then: AfterFault::Quarantined, .. } => Some(()),

@@ -71,7 +71,9 @@ fn shim_and_daemon_killed_together_leave_a_workload_that_is_found_again() {
 fn killed_on_the_way_up(point: Failpoint) {
     let mut house = Plan::usual().raise_with(&[("HOMEOSTAT_FAILPOINT", point.name())]);
     house.until_event(0, "a start to fail", |event| match event {
-        Event::AttemptEnded { .. } | Event::WorkloadExited { .. } | Event::FindingRaised { .. } => Some(()),
+        Event::AttemptEnded { .. } | Event::WorkloadExited { .. } | Event::FindingRaised { .. } => {
+            Some(())
+        }
         _ => None,
     });
     house.kill_daemon();

@@ -32,7 +32,10 @@ impl Client {
     }
 
     /// Records from `from` on, as they come, until the daemon is gone.
-    pub fn follow(&self, from: u64) -> io::Result<impl Iterator<Item = io::Result<Record>> + use<>> {
+    pub fn follow(
+        &self,
+        from: u64,
+    ) -> io::Result<impl Iterator<Item = io::Result<Record>> + use<>> {
         let path = format!("/v1/events?from={from}&follow=1");
         Ok(http::lines(&self.address, &path, Duration::from_secs(3600))?
             .map(|line| line.and_then(|line| record(&line))))

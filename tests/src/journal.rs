@@ -51,7 +51,12 @@ pub fn wrong(records: &[Record]) -> Vec<String> {
 #[track_caller]
 pub fn check(records: &[Record]) {
     let wrong = wrong(records);
-    assert!(wrong.is_empty(), "the journal is broken:\n  {}\n{}", wrong.join("\n  "), show(records));
+    assert!(
+        wrong.is_empty(),
+        "the journal is broken:\n  {}\n{}",
+        wrong.join("\n  "),
+        show(records)
+    );
 }
 
 /// Ids of all permits.
@@ -94,7 +99,8 @@ pub fn assert_order(records: &[Record], incident: IncidentId, wanted: &[&str]) {
 pub fn show(records: &[Record]) -> String {
     const SHOWN: usize = 60;
     let skipped = records.len().saturating_sub(SHOWN);
-    let mut text = if skipped > 0 { format!("… {skipped} records before\n") } else { String::new() };
+    let mut text =
+        if skipped > 0 { format!("… {skipped} records before\n") } else { String::new() };
     for record in &records[skipped..] {
         let event = serde_json::to_string(&record.event).unwrap_or_else(|error| error.to_string());
         text.push_str(&format!("{:>6} {:>9} ms  {event}\n", record.seq, record.at.age_ms));
@@ -122,7 +128,9 @@ impl Reading {
                 if *birth != self.birth {
                     self.complain(seq, format!("permit of birth {birth} in birth {}", self.birth));
                 }
-                if let Some((other, _)) = self.open.iter().find(|(_, target)| **target == proposal.target) {
+                if let Some((other, _)) =
+                    self.open.iter().find(|(_, target)| **target == proposal.target)
+                {
                     let text = format!("permit for {} while {other} is open", proposal.target);
                     self.complain(seq, text);
                 }
@@ -138,7 +146,8 @@ impl Reading {
 
     fn end(&mut self, seq: u64, attempt: AttemptId, event: &Event) {
         if self.open.remove(&attempt).is_none() {
-            let why = if self.ended.contains(&attempt) { "a second time" } else { "without a permit" };
+            let why =
+                if self.ended.contains(&attempt) { "a second time" } else { "without a permit" };
             self.complain(seq, format!("attempt {attempt} ended {why}"));
         }
         let lapsed = matches!(event, Event::AttemptEnded { outcome: Outcome::Lapsed { .. }, .. });
@@ -225,7 +234,10 @@ mod tests {
         let attempt = AttemptId { birth: 1, seq: 2 };
         for (records, word) in [
             (vec![started(1, 1), permitted(3, 1)], "record 3 follows 1"),
-            (vec![started(1, 1), permitted(2, 1), ended(3, attempt), ended(4, attempt)], "a second time"),
+            (
+                vec![started(1, 1), permitted(2, 1), ended(3, attempt), ended(4, attempt)],
+                "a second time",
+            ),
             (vec![started(1, 1), permitted(2, 1), permitted(3, 1)], "while 1-2 is open"),
             (vec![started(1, 1), ended(2, attempt)], "without a permit"),
             (vec![started(1, 2), started(2, 2)], "birth 2 after birth 2"),
@@ -246,10 +258,10 @@ mod tests {
                 findings: Vec::new(),
             },
         );
-        let proven = |seq| {
-            record(seq, Event::IncidentProven { incident: IncidentId(1), attempt: None })
-        };
-        let recovered = record(2, Event::IncidentRecovered { incident: IncidentId(1), attempt: None });
+        let proven =
+            |seq| record(seq, Event::IncidentProven { incident: IncidentId(1), attempt: None });
+        let recovered =
+            record(2, Event::IncidentRecovered { incident: IncidentId(1), attempt: None });
         assert_eq!(wrong(&[opened.clone(), recovered, proven(3)]), [String::new(); 0]);
         assert!(wrong(&[opened, proven(2)])[0].contains("becomes Proven while it is Ill"));
     }

@@ -113,8 +113,10 @@ fn inline(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Object(table) => {
-            let items: Vec<_> =
-                table.iter().map(|(key, value)| format!("{} = {}", word(key), inline(value))).collect();
+            let items: Vec<_> = table
+                .iter()
+                .map(|(key, value)| format!("{} = {}", word(key), inline(value)))
+                .collect();
             format!("{{ {} }}", items.join(", "))
         }
         other => other.to_string(),
@@ -131,7 +133,10 @@ mod tests {
     fn tables_lists_and_nested_lists_come_out_as_toml_has_them() {
         let mut settings = Settings::default();
         settings.set("box.name", "one").set("guard.cooldown_ms", 5);
-        settings.push("plugin", json!({ "name": "a", "config": { "rules": [{ "x": 1 }], "y": [1, 2] } }));
+        settings.push(
+            "plugin",
+            json!({ "name": "a", "config": { "rules": [{ "x": 1 }], "y": [1, 2] } }),
+        );
         settings.push("plugin", json!({ "name": "b \"q\"", "gone": null }));
         settings.set("incident.explains", json!({ "gpu.lost": ["process.*"] }));
         settings.named("plugin", "a").insert("period_ms".into(), 9.into());

@@ -237,7 +237,8 @@ impl TestBox {
     pub fn until_healed(&self, name: &str, after: u64) -> IncidentId {
         let root = TargetId::workload(name);
         let opened = |event: &Event| {
-            matches!(event, Event::IncidentOpened { root: found, .. } if *found == root).then_some(())
+            matches!(event, Event::IncidentOpened { root: found, .. } if *found == root)
+                .then_some(())
         };
         let (seq, ()) = self.until_event(after, &format!("an incident of {name}"), opened);
         let id = IncidentId(seq);
@@ -319,11 +320,7 @@ impl TestBox {
     }
 
     fn events_told(&self) -> String {
-        format!(
-            "{}\nits log:\n{}",
-            journal::show(&self.events.all()),
-            daemon::tail(&self.log())
-        )
+        format!("{}\nits log:\n{}", journal::show(&self.events.all()), daemon::tail(&self.log()))
     }
 }
 

@@ -33,7 +33,9 @@ impl Seen<()> {
 pub fn wait_until<T>(deadline: Duration, what: &str, look: impl FnMut() -> Seen<T>) -> T {
     match look_until(deadline, look) {
         Ok(found) => found,
-        Err(seen) => panic!("waited {:.1} s for {what}.\nSeen instead: {seen}", deadline.as_secs_f64()),
+        Err(seen) => {
+            panic!("waited {:.1} s for {what}.\nSeen instead: {seen}", deadline.as_secs_f64())
+        }
     }
 }
 

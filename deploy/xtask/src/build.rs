@@ -74,7 +74,10 @@ pub fn key(work: &mut Work) -> Result<Publisher> {
     }
     let mode = fs::metadata(&file)?.permissions().mode() & 0o777;
     if mode != 0o600 {
-        bail!("{} has mode {mode:o}, a signing key wants 600: delete it, it is made anew", file.display());
+        bail!(
+            "{} has mode {mode:o}, a signing key wants 600: delete it, it is made anew",
+            file.display()
+        );
     }
     Ok(serde_json::from_slice(&fs::read(&public)?)?)
 }

@@ -35,7 +35,9 @@ pub fn prepare(work: &mut Work) -> Result<()> {
         );
     }
     if !target(work, ARM)? {
-        work.lack(format!("Rust's {ARM} (wanted by the cross check alone): rustup target add {ARM}"));
+        work.lack(format!(
+            "Rust's {ARM} (wanted by the cross check alone): rustup target add {ARM}"
+        ));
     }
     Ok(())
 }
@@ -48,7 +50,10 @@ fn target(work: &mut Work, name: &str) -> Result<bool> {
     if ask("rustup", &["--version"]).is_none() {
         return Ok(false);
     }
-    work.try_stage(&format!("fetching Rust's {name}"), Command::new("rustup").args(["target", "add", name]))?;
+    work.try_stage(
+        &format!("fetching Rust's {name}"),
+        Command::new("rustup").args(["target", "add", name]),
+    )?;
     has_target(name)
 }
 
@@ -67,7 +72,10 @@ fn linker(work: &mut Work) -> Result<()> {
         let mut install = Command::new("apt-get");
         install.env("DEBIAN_FRONTEND", "noninteractive");
         install.args(["install", "--yes", "--no-install-recommends", "gcc", "libc6-dev"]);
-        work.try_stage("asking apt what there is", Command::new("apt-get").args(["update", "--quiet"]))?;
+        work.try_stage(
+            "asking apt what there is",
+            Command::new("apt-get").args(["update", "--quiet"]),
+        )?;
         return work.stage("installing a C compiler to link with", &mut install);
     }
     say("no `cc` found: Rust needs a C compiler to link with");

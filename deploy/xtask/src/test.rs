@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::work::{FEATURES, Work, ask, say};
 use crate::build;
+use crate::work::{FEATURES, Work, ask, say};
 
 #[derive(Args)]
 pub struct Options {
