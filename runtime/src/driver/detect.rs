@@ -165,7 +165,13 @@ impl Driver {
 
     /// The level behind the marks, for a detector that has seen none of them.
     fn standing_marks(&self) -> Vec<Mark> {
-        let age_ms = self.clock.age_ms();
+        let now_age_ms = self.clock.age_ms();
+        let booted = Mark {
+            target: TargetId::the_box(),
+            age_ms: self.clock.saved().offset_ms,
+            what: "box.booted".into(),
+            attrs: Vec::new(),
+        };
         let marks = self.workloads.iter().filter_map(|(name, status)| {
             let target = TargetId::workload(name);
             let attempt = status.attempt?;
@@ -179,9 +185,14 @@ impl Driver {
                 }
                 WorkloadState::Stopped => return None,
             };
+            let started = || self.memory.started_age_ms.get(name).copied();
+            let age_ms = match what {
+                "workload.started" => started().unwrap_or(now_age_ms),
+                _ => now_age_ms,
+            };
             Some(Mark { target, age_ms, what: what.into(), attrs })
         });
-        marks.collect()
+        std::iter::once(booted).chain(marks).collect()
     }
 
     pub(super) fn send_frames(&mut self) {

@@ -15,6 +15,8 @@ pub struct Memory {
     /// What a person said of a workload; the configuration speaks for the rest.
     pub desired_running: BTreeMap<String, bool>,
     pub paused: Option<Pause>,
+    /// Age of the box when each workload was last started.
+    pub started_age_ms: BTreeMap<String, u64>,
     /// Age of the newest record.
     pub last_age_ms: u64,
 }
@@ -27,6 +29,9 @@ impl Memory {
         match &record.event {
             Event::WorkloadDesired { workload, running, .. } => {
                 self.desired_running.insert(workload.clone(), *running);
+            }
+            Event::WorkloadStarted { workload, .. } => {
+                self.started_age_ms.insert(workload.clone(), record.at.age_ms);
             }
             Event::Paused { until_age_ms, .. } => {
                 self.paused = Some(Pause { until_age_ms: *until_age_ms });
