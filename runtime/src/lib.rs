@@ -17,5 +17,6 @@ pub mod plugin;
 pub mod reconcile;
 pub mod source;
 pub mod store;
+pub mod story;
 pub mod trust;
 pub mod workload;
