@@ -31,24 +31,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::ApiConfig;
-use crate::model::{Command, CommandError, Seq, View};
+use crate::model::{Seq, View};
 
 pub use answer::{Done, Refusal};
+pub use crate::driver::Request;
 pub use history::{History, HistoryError};
-
-/// A command on its way to the driver, and where its answer goes.
-#[derive(Debug)]
-pub struct Request {
-    pub command: Command,
-    /// Who asks, as the kernel says. Allowed to command already.
-    pub uid: u32,
-    /// A short text for a person, or why not.
-    pub reply: oneshot::Sender<Result<String, CommandError>>,
-}
 
 /// What the socket shows and where its commands go.
 pub struct Outlets {

@@ -6,6 +6,7 @@
 //! are not the daemon's to end: they go on under their shims.
 
 mod boot;
+mod history;
 mod plugins;
 
 use std::sync::Arc;
@@ -78,8 +79,8 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         &config.api,
         api::Outlets {
             view: view_seen,
-            history: Arc::new(store.reader()),
-            durable: durable.clone(),
+            history: Arc::new(history::Told(store.reader())),
+            durable: history::durable_seq(durable.clone()),
             commands,
         },
     )?;

@@ -96,6 +96,8 @@ pub struct Driver {
     journal_failing: Option<String>,
     journal_durable: u64,
     unprotected: BTreeSet<TargetId>,
+    /// What the configuration and the signed manifests say accounts for what.
+    explains: BTreeMap<String, Vec<String>>,
     dirty: bool,
 }
 
@@ -131,6 +133,7 @@ impl Driver {
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             proofs: proof::Proofs::new(&config),
+            explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
             statuses: out.workloads.snapshot(),
             seq: 0,
@@ -282,6 +285,7 @@ impl Driver {
             paused: self.memory.paused.is_some(),
             graph: &self.config.graph,
             config: &self.config.incident,
+            explains: &self.explains,
             unwanted: &unwanted,
             runs: &runs,
             exit: &exit,

@@ -2,15 +2,16 @@
 //! healers, and keeps inference workloads alive and right. ARCHITECTURE.md
 //! draws the house; each room below says what it is for.
 
-//pub mod action;
+pub mod action;
 pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
-//pub mod driver;
+pub mod driver;
 pub mod failpoint;
 pub mod guard;
+pub mod http;
 pub mod incident;
 pub mod model;
 pub mod plugin;

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["source", "plugin", "action"],
     &["workload"],
     &["store"],
-    &["incident", "guard", "trust"],
+    &["incident", "guard", "trust", "story"],
     &["config"],
     &["http"],
     &["clock"],

@@ -73,7 +73,7 @@ async fn run(command: &[String], message: &str, limit: Duration) -> Result<Strin
 async fn post(url: &str, message: String, limit: Duration) -> Result<String, String> {
     let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
     let answer =
-        http::request("POST", url, &headers, Some(message), limit, ANSWER_BYTES_MAX)
+        http::request("POST", url, &headers, message.as_bytes(), limit, ANSWER_BYTES_MAX)
             .await
             .map_err(|error| error.to_string())?;
     if (200..300).contains(&answer.status) {

@@ -20,7 +20,14 @@ use crate::workload::WorkloadEvent;
 
 /// A plugin that was verified, loaded and started, or that was not.
 pub enum Arrival {
-    Detector { view: PluginView, period_ms: u32, targets: Vec<String>, handle: Detector },
+    Detector {
+        view: PluginView,
+        period_ms: u32,
+        targets: Vec<String>,
+        /// Kinds of its findings, and the kinds that each accounts for.
+        explains: BTreeMap<String, Vec<String>>,
+        handle: Detector,
+    },
     Healer { view: PluginView, handle: Healer },
     Refused { view: PluginView },
 }
@@ -67,7 +74,8 @@ impl Detecting {
 impl Driver {
     pub(super) fn take_arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Detector { mut view, period_ms, targets, handle } => {
+            Arrival::Detector { mut view, period_ms, targets, explains, handle } => {
+                self.explains.extend(explains);
                 self.plugin_started(&view);
                 view.state = PluginState::Starting;
                 let detecting = Detecting {

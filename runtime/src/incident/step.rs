@@ -20,6 +20,8 @@ pub struct Scene<'a> {
     pub paused: bool,
     pub graph: &'a Graph,
     pub config: &'a IncidentConfig,
+    /// Which kinds of trouble account for which others.
+    pub explains: &'a BTreeMap<String, Vec<String>>,
     /// Workloads an operator stopped, or that are declared stopped.
     pub unwanted: &'a dyn Fn(&TargetId) -> bool,
     pub runs: &'a dyn Fn(&TargetId) -> bool,
@@ -50,14 +52,14 @@ impl Scene<'_> {
     /// says so, the target needs its root, and it is still being worked on. An
     /// exhausted root falls through to the next.
     pub fn explains(&self, incident: &Incident, kind: &str, target: &TargetId) -> bool {
-        let declared = |explains: &BTreeMap<String, Vec<String>>| {
-            explains
+        let declared = || {
+            self.explains
                 .iter()
                 .filter(|(by, _)| selects(by, &incident.kind))
                 .any(|(_, kinds)| kinds.iter().any(|selector| selects(selector, kind)))
         };
         !matches!(incident.phase, Phase::Stuck { .. } | Phase::Recovered { .. })
-            && declared(&self.config.explains)
+            && declared()
             && self.graph.depends_on(target, &incident.root)
     }
 

@@ -96,6 +96,7 @@ impl World {
                 paused: false,
                 graph: &self.graph,
                 config: &self.config,
+                explains: &self.config.explains,
                 unwanted: &|target| self.unwanted.contains(target),
                 runs: &|target| !self.down.contains(target),
                 exit: &|attempt| self.exits.get(&attempt).copied(),
