@@ -7,7 +7,7 @@ const CAP: usize = 64 * 1024;
 /// For what is expected to end by itself.
 const LONG: Duration = Duration::from_secs(20);
 /// For what is not.
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_secs(1);
 
 async fn get(server: &Server, path: &str, timeout: Duration) -> Result<Response, HttpError> {
     request("GET", &server.url(path), &BTreeMap::new(), b"", timeout, CAP).await

@@ -104,7 +104,10 @@ impl Processes {
         let found = self.find_members(pid, status, span.now_ms);
         let workload = &mut self.workloads[index];
         workload.cpu.begin(pid);
-        let sum = found.and_then(|()| workload.sum(&mut self.table, &self.family, &self.members));
+        let sum = found.and_then(|found_by| {
+            let family = (found_by == FoundBy::Descent).then_some(&self.family);
+            workload.sum(&mut self.table, family, &self.members)
+        });
         let Some(sum) = workload.said.note(sum) else {
             workload.cpu = CpuMeter::default();
             return;
@@ -124,27 +127,42 @@ impl Processes {
         }
     }
 
-    fn find_members(&mut self, pid: u32, status: &WorkloadStatus, now_ms: u64) -> io::Result<()> {
+    fn find_members(
+        &mut self,
+        pid: u32,
+        status: &WorkloadStatus,
+        now_ms: u64,
+    ) -> io::Result<FoundBy> {
         self.members.clear();
         let in_cgroup = status
             .cgroup
             .as_deref()
             .is_some_and(|dir| cgroup::members(dir, &mut self.page, &mut self.members).is_ok());
-        if in_cgroup && !self.members.is_empty() {
+        let found_by = if in_cgroup && !self.members.is_empty() {
             self.members.retain(|member| Some(*member) != status.shim_pid);
+            FoundBy::Cgroup
         } else {
             // No cgroup, or one that says nothing: a threaded one does.
             self.members.clear();
             self.family.refresh(&mut self.table, pid, now_ms)?;
             self.family.descendants(pid, status.shim_pid, &mut self.members);
-        }
+            FoundBy::Descent
+        };
         if self.members.len() > MEMBERS_MAX {
             return Err(io::Error::other(format!("more than {MEMBERS_MAX} processes")));
         }
         self.members.sort_unstable();
         self.members.dedup();
-        Ok(())
+        Ok(found_by)
     }
+}
+
+/// A cgroup is asked each time. Who descends from whom is older, so that a pid
+/// may have been given away since.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FoundBy {
+    Cgroup,
+    Descent,
 }
 
 /// From the sample before to this one.
@@ -179,11 +197,16 @@ impl Workload {
         }
     }
 
-    fn sum(&mut self, table: &mut Table, family: &Family, members: &[u32]) -> io::Result<Sum> {
+    fn sum(
+        &mut self,
+        table: &mut Table,
+        family: Option<&Family>,
+        members: &[u32],
+    ) -> io::Result<Sum> {
         let mut sum = Sum { memory_bytes: 0, threads: 0, files: Ok(0) };
         for pid in members {
             let Some(process) = table.read(*pid)? else { continue };
-            if family.is_another(&process) {
+            if family.is_some_and(|family| family.is_another(&process)) {
                 continue;
             }
             self.cpu.add(&process);

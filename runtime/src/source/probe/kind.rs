@@ -15,7 +15,7 @@ use crate::http;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) enum Prober {
-    Http(HttpProbe),
+    Http(Box<HttpProbe>),
     Tcp(Resolver),
     Command(CommandProbe),
     /// Cannot be asked at all, and why.
@@ -38,12 +38,12 @@ impl Prober {
             ProbeKind::Http { method, url, headers, body, expect_status, expect_text } => {
                 let body = body.as_deref().unwrap_or_default().as_bytes();
                 match http::Request::new(method, url, headers, body) {
-                    Ok(request) => Self::Http(HttpProbe {
+                    Ok(request) => Self::Http(Box::new(HttpProbe {
                         resolver: Resolver::new(request.host(), request.port()),
                         request,
                         expect_status: *expect_status,
                         expect_text: expect_text.clone(),
-                    }),
+                    })),
                     Err(error) => Self::Broken(error.to_string()),
                 }
             }

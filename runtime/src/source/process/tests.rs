@@ -156,6 +156,18 @@ fn a_stranger_under_a_descendants_pid_is_not_ours() {
 }
 
 #[test]
+fn a_cgroup_is_believed_over_an_older_family() {
+    let mut story = Story::new();
+    story.proc.process(Pretend { pid: 100, ..Pretend::default() });
+    story.proc.process(Pretend { pid: 101, parent: 1, ..Pretend::default() });
+    assert_eq!(story.sample(60_000)[THREADS], 1.0);
+    // 101 was a stranger's, and is ours now.
+    let mut story = story.with_cgroup("100\n101\n");
+    story.proc.process(Pretend { pid: 101, start: 6_000, ..Pretend::default() });
+    assert_eq!(story.sample(61_000)[THREADS], 2.0);
+}
+
+#[test]
 fn a_process_that_vanished_is_left_out_and_a_malformed_one_makes_the_sum_unknown() {
     let mut story = Story::new().with_cgroup("100\n101\n");
     story.proc.process(Pretend { pid: 100, ..Pretend::default() });

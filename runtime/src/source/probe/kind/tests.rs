@@ -4,7 +4,7 @@ use super::*;
 use crate::http::server::{Manner, Server};
 
 const LONG: Duration = Duration::from_secs(20);
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn http(url: &str, text: Option<&str>) -> ProbeKind {
     ProbeKind::Http {
