@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::*;
+use crate::model::view::IncidentView;
 use crate::model::{Event, Finding, FindingRef, IncidentId, Instant, Mode, Record, TargetId};
 use crate::story::{Passage, Story};
 
@@ -70,8 +71,7 @@ pub(crate) struct Served {
     pub socket: PathBuf,
     journal: Arc<InMemory>,
     durable: watch::Sender<Seq>,
-    /// Kept, so that the view goes on being shown.
-    _view: watch::Sender<Arc<View>>,
+    view: watch::Sender<Arc<View>>,
     pub commands: Option<mpsc::Receiver<Request>>,
     pub handle: ApiHandle,
 }
@@ -91,7 +91,7 @@ pub(crate) fn serve_in_memory() -> Served {
         Outlets { view: shown, history: journal.clone(), durable: told, commands: sender };
     let handle = serve(&config, outlets).unwrap();
     let socket = config.socket;
-    Served { dir, socket, journal, durable, _view: view, commands: Some(commands), handle }
+    Served { dir, socket, journal, durable, view, commands: Some(commands), handle }
 }
 
 impl Served {
@@ -204,6 +204,34 @@ async fn an_incident_is_told_with_what_was_seen_before_it_opened() {
         panic!("{story:?}")
     };
     assert_eq!((finding.message.as_str(), story.phase.as_str()), ("exit code 139", "open"));
+}
+
+#[tokio::test]
+async fn a_finding_whose_record_is_gone_is_told_as_the_driver_has_it() {
+    let served = serve_in_memory();
+    let [raised, opened] = opened();
+    let Event::FindingRaised { finding, .. } = raised else { panic!() };
+    let id = IncidentId(served.add(opened));
+    let at = Instant { age_ms: 1000, boot: 1, unix_ms: None };
+    let incident = IncidentView {
+        id,
+        root: finding.target.clone(),
+        kind: finding.kind.clone(),
+        signature: "s".into(),
+        phase: "waiting".into(),
+        detail: String::new(),
+        opened: at,
+        changed: at,
+        findings: vec![finding.clone()],
+        attempts: vec![],
+    };
+    served.view.send_replace(Arc::new(View { incidents: vec![incident], ..view() }));
+    let (_, body) = served.get("/v1/incidents/1").await;
+    let story: Story = serde_json::from_str(&body).unwrap();
+    let Passage::Seen { finding: Some(told), .. } = &story.chapters[0].passage else {
+        panic!("{story:?}")
+    };
+    assert_eq!((told, story.phase.as_str()), (&finding, "waiting"));
 }
 
 #[tokio::test]
