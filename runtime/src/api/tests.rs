@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::view::IncidentView;
-use crate::model::{Event, Finding, FindingRef, IncidentId, Instant, Mode, Record, TargetId};
+use crate::model::{
+    Command, CommandError, Event, Finding, FindingRef, IncidentId, Instant, Mode, Record, TargetId,
+};
 use crate::story::{Passage, Story};
 
 const SOON: Duration = Duration::from_secs(20);
