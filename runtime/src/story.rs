@@ -9,7 +9,7 @@ mod teller;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AttemptId, Decision, Event, Finding, FindingRef, IncidentId, Instant, Origin, Outcome,
+    AttemptId, Decision, Finding, IncidentId, Instant, Origin, Outcome,
     Proposal, Record, Refusal, Seq, TargetId,
 };
 use teller::Teller;
@@ -56,11 +56,9 @@ pub struct Chapter {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "chapter")]
 pub enum Passage {
-    /// `finding` is none when its record is no longer kept.
     Seen {
         detector: String,
-        key: String,
-        finding: Option<Finding>,
+        finding: Finding,
     },
     Opened {},
     /// A healer was asked, and its answer is not there yet.
@@ -132,7 +130,6 @@ pub enum Passage {
 pub fn tell(incident: IncidentId, records: &[Record], now: Instant) -> Option<Story> {
     let mut teller = Teller::default();
     for record in records {
-        teller.remember_finding(record);
         if record.event.incident(record.seq) == Some(incident) {
             teller.tell(record);
         }
@@ -147,15 +144,6 @@ pub fn tell(incident: IncidentId, records: &[Record], now: Instant) -> Option<St
     }
     let phase = teller.phase.to_owned();
     Some(Story { incident, now, opening: teller.opening, phase, chapters, left_out })
-}
-
-/// The findings that a record of an incident refers to.
-pub fn refers_to(event: &Event) -> &[FindingRef] {
-    match event {
-        Event::IncidentOpened { findings, .. } => findings,
-        Event::IncidentJoined { finding, .. } => std::slice::from_ref(finding),
-        _ => &[],
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::model::view::IncidentView;
 use crate::model::{
-    Command, CommandError, Event, Finding, FindingRef, IncidentId, Instant, Mode, Record, TargetId,
+    Command, CommandError, Event, Finding, IncidentId, Instant, Mode, Record, Sighting, TargetId,
 };
 use crate::story::{Passage, Story};
 
@@ -156,14 +156,14 @@ fn opened() -> [Event; 2] {
         message: "exit code 139".into(),
         evidence: vec![],
     };
-    let name = FindingRef { detector: "liveness".into(), key: "gone".into() };
+    let sighting = Sighting { detector: "liveness".into(), finding: finding.clone() };
     [
         Event::FindingRaised { detector: "liveness".into(), finding },
         Event::IncidentOpened {
             root: TargetId::workload("digits"),
             kind: "process.gone".into(),
             signature: "s".into(),
-            findings: vec![name],
+            findings: vec![sighting],
         },
     ]
 }
@@ -202,14 +202,14 @@ async fn an_incident_is_told_with_what_was_seen_before_it_opened() {
     let (status, body) = served.get("/v1/incidents/i2").await;
     assert_eq!(status, 200, "{body}");
     let story: Story = serde_json::from_str(&body).unwrap();
-    let Passage::Seen { finding: Some(finding), .. } = &story.chapters[0].passage else {
+    let Passage::Seen { finding, .. } = &story.chapters[0].passage else {
         panic!("{story:?}")
     };
     assert_eq!((finding.message.as_str(), story.phase.as_str()), ("exit code 139", "open"));
 }
 
 #[tokio::test]
-async fn a_finding_whose_record_is_gone_is_told_as_the_driver_has_it() {
+async fn a_finding_whose_own_record_is_gone_is_told_all_the_same() {
     let served = serve_in_memory();
     let [raised, opened] = opened();
     let Event::FindingRaised { finding, .. } = raised else { panic!() };
@@ -230,7 +230,7 @@ async fn a_finding_whose_record_is_gone_is_told_as_the_driver_has_it() {
     served.view.send_replace(Arc::new(View { incidents: vec![incident], ..view() }));
     let (_, body) = served.get("/v1/incidents/1").await;
     let story: Story = serde_json::from_str(&body).unwrap();
-    let Passage::Seen { finding: Some(told), .. } = &story.chapters[0].passage else {
+    let Passage::Seen { finding: told, .. } = &story.chapters[0].passage else {
         panic!("{story:?}")
     };
     assert_eq!((told, story.phase.as_str()), (&finding, "waiting"));

@@ -65,20 +65,14 @@ fn offset(at_ms: u64, start_ms: u64) -> String {
 fn tell(passage: &Passage, start_ms: u64) -> Told {
     let told = |what, tone, line: String| Told { what, tone, lines: vec![line] };
     match passage {
-        Passage::Seen { detector, key, finding } => match finding {
-            Some(finding) => {
-                let mut lines = vec![format!(
-                    "{detector}: {} of {}: {}",
-                    finding.kind, finding.target, finding.message
-                )];
-                lines.extend(attrs(&finding.evidence));
-                Told { what: "seen", tone: Tone::Warn, lines }
-            }
-            None => {
-                let line = format!("{detector}: {key} (its record is no longer kept)");
-                told("seen", Tone::Warn, line)
-            }
-        },
+        Passage::Seen { detector, finding } => {
+            let mut lines = vec![format!(
+                "{detector}: {} of {}: {}",
+                finding.kind, finding.target, finding.message
+            )];
+            lines.extend(attrs(&finding.evidence));
+            Told { what: "seen", tone: Tone::Warn, lines }
+        }
         Passage::Opened {} => told("opened", Tone::Strong, String::new()),
         Passage::Asked { healer } => told("asked", Tone::Plain, format!("{healer}, no answer yet")),
         Passage::Decided { healer, decision } => {

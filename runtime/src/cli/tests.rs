@@ -8,7 +8,7 @@ use crate::model::view::{
     Condition, IncidentView, Pause, PluginState, WorkloadState, WorkloadView,
 };
 use crate::model::{
-    AttemptId, Decision, Event, Finding, FindingRef, IncidentId, Instant, Mode, Origin, Outcome,
+    AttemptId, Decision, Event, Finding, IncidentId, Instant, Mode, Origin, Outcome,
     Proposal, Refusal, TargetId, Value,
 };
 use crate::story;
@@ -230,7 +230,7 @@ fn a_story_is_told_with_who_why_and_when_it_could_pass() {
     };
     let origin = || Origin::Healer { plugin: "ladder".into(), incident: id };
     let finding = finding(&digits, "process.gone", 3, "it exited");
-    let name = FindingRef { detector: "liveness".into(), key: finding.key.clone() };
+    let sighting = Sighting { detector: "liveness".into(), finding: finding.clone() };
     let refusal = Refusal {
         rule: Rule::Cooldown,
         detail: "restarted 10 s ago".into(),
@@ -249,7 +249,7 @@ fn a_story_is_told_with_who_why_and_when_it_could_pass() {
                 root: digits.clone(),
                 kind: "process.gone".into(),
                 signature: "s".into(),
-                findings: vec![name],
+                findings: vec![sighting],
             },
         ),
         (60_100, act()),

@@ -4,7 +4,7 @@ use super::{ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Phase, sign
 use crate::model::catalogue::{self, Proof};
 use crate::model::{
     Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, FindingRef, IncidentId, Instant,
-    Origin, Outcome, Proposal, Record, Refusal, TargetId,
+    Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
 };
 
 /// A healer whose word was unusable is left alone this long.
@@ -59,15 +59,14 @@ impl Incidents {
     /// The plain steps of one incident's life.
     fn lived(&mut self, event: &Event, record: &Record) {
         let Some(id) = event.incident(record.seq) else { return };
-        let joined = match event {
-            Event::IncidentJoined { finding, .. } => {
-                self.standing.get(finding).map(|found| (finding.clone(), found.clone()))
-            }
-            _ => None,
-        };
+        if let Event::IncidentJoined { sighting, .. } = event {
+            self.see(sighting);
+        }
         let now = record.at;
         self.change(id, now, |it| match event {
-            Event::IncidentJoined { .. } => it.findings.extend(joined),
+            Event::IncidentJoined { sighting, .. } => {
+                it.findings.insert(sighting.reference(), sighting.finding.clone());
+            }
             Event::HealerAsked { healer, .. } => {
                 it.phase =
                     Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
@@ -104,6 +103,12 @@ impl Incidents {
         });
     }
 
+    /// What an incident speaks of stood at that time, whether or not the record
+    /// that first told of it is still there.
+    fn see(&mut self, sighting: &Sighting) {
+        self.standing.entry(sighting.reference()).or_insert_with(|| sighting.finding.clone());
+    }
+
     fn change(&mut self, id: IncidentId, now: Instant, with: impl FnOnce(&mut Incident)) {
         if let Some(incident) = self.open.get_mut(&id) {
             with(incident);
@@ -111,12 +116,10 @@ impl Incidents {
         }
     }
 
-    fn begin(&mut self, record: &Record, root: &TargetId, kind: &str, findings: &[FindingRef]) {
+    fn begin(&mut self, record: &Record, root: &TargetId, kind: &str, findings: &[Sighting]) {
         let id = IncidentId(record.seq);
-        let findings = findings
-            .iter()
-            .filter_map(|it| Some((it.clone(), self.standing.get(it)?.clone())))
-            .collect();
+        findings.iter().for_each(|it| self.see(it));
+        let findings = findings.iter().map(|it| (it.reference(), it.finding.clone())).collect();
         let incident = Incident {
             id,
             root: root.clone(),

@@ -10,7 +10,7 @@ use crate::config::IncidentConfig;
 use crate::model::catalogue::{self, Proof};
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::{
-    AttemptId, Event, ExitStatus, FindingRef, Graph, IncidentId, Mode, TargetId, selects,
+    AttemptId, Event, ExitStatus, Graph, IncidentId, Mode, Sighting, TargetId, selects,
 };
 
 /// What the driver knows besides the incidents.
@@ -87,17 +87,18 @@ fn house_a_finding(incidents: &Incidents, scene: &Scene<'_>) -> Option<Step> {
         if finding.severity < SEVERITY_OPENS || (scene.unwanted)(&finding.target) {
             return None;
         }
+        let sighting = || Sighting { detector: reference.detector.clone(), finding: finding.clone() };
         match incidents.home(finding, scene) {
             Some(home) if home.findings.contains_key(reference) => None,
             Some(home) => Some(Step::Write(Event::IncidentJoined {
                 incident: home.id,
-                finding: reference.clone(),
+                sighting: sighting(),
             })),
             None => Some(Step::Write(Event::IncidentOpened {
                 root: finding.target.clone(),
                 kind: finding.kind.clone(),
                 signature: signature(&finding.kind, &finding.target),
-                findings: vec![FindingRef::clone(reference)],
+                findings: vec![sighting()],
             })),
         }
     })

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Chapter, Opening, Passage, refers_to};
+use super::{Chapter, Opening, Passage};
 use crate::model::{
-    AttemptId, Decision, Event, Finding, FindingRef, Instant, Outcome, Record, Seq,
+    AttemptId, Decision, Event, Instant, Outcome, Record, Seq, Sighting,
 };
 
 #[derive(Default)]
@@ -15,36 +15,23 @@ pub(super) struct Teller {
     pub opening: Option<Opening>,
     pub phase: &'static str,
     pub chapters: Vec<Chapter>,
-    /// Latest record of each finding so far.
-    findings: BTreeMap<FindingRef, (Seq, Instant, Finding)>,
     begun: BTreeMap<AttemptId, Instant>,
 }
 
 impl Teller {
-    pub fn remember_finding(&mut self, record: &Record) {
-        if let Event::FindingRaised { detector, finding } = &record.event {
-            let name = FindingRef { detector: detector.clone(), key: finding.key.clone() };
-            self.findings.insert(name, (record.seq, record.at, finding.clone()));
-        }
-    }
-
     pub fn tell(&mut self, record: &Record) {
-        for finding in refers_to(&record.event) {
-            self.see(record, finding);
+        let sightings = match &record.event {
+            Event::IncidentOpened { findings, .. } => findings.as_slice(),
+            Event::IncidentJoined { sighting, .. } => std::slice::from_ref(sighting),
+            _ => &[],
+        };
+        for Sighting { detector, finding } in sightings.iter().cloned() {
+            self.push(record.seq, record.at, Passage::Seen { detector, finding });
         }
         if let Some((phase, passage)) = self.passage(record) {
             self.phase = phase;
             self.push(record.seq, record.at, passage);
         }
-    }
-
-    fn see(&mut self, record: &Record, name: &FindingRef) {
-        let (seq, at, finding) = match self.findings.get(name) {
-            Some((seq, at, finding)) => (*seq, *at, Some(finding.clone())),
-            None => (record.seq, record.at, None),
-        };
-        let FindingRef { detector, key } = name.clone();
-        self.push(seq, at, Passage::Seen { detector, key, finding });
     }
 
     /// What a record says, and the phase it leads to.

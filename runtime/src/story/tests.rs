@@ -28,7 +28,7 @@ impl Journal {
                 root: TargetId::workload("digits"),
                 kind: "process.gone".into(),
                 signature: "process.gone@workload:digits".into(),
-                findings: vec![FindingRef { detector: "liveness".into(), key: "gone".into() }],
+                findings: vec![Sighting { detector: "liveness".into(), finding: finding() }],
             },
         );
         journal
@@ -149,7 +149,7 @@ fn a_whole_life_is_told_in_order() {
     let story = journal.story();
     assert_eq!(story.phase, "closed");
     assert_eq!(story.opening.as_ref().unwrap().kind, "process.gone");
-    let Passage::Seen { finding: Some(seen), .. } = &story.chapters[0].passage else { panic!() };
+    let Passage::Seen { finding: seen, .. } = &story.chapters[0].passage else { panic!() };
     assert_eq!(seen.message, "it exited with exit code 139");
     assert!(story.chapters.iter().any(|chapter| matches!(
         chapter.passage,
@@ -237,19 +237,17 @@ fn a_relapse_and_what_a_crash_hid_are_told() {
 
 #[test]
 fn records_that_are_gone_are_left_out_and_others_incidents_are_not_told() {
-    // The finding's record was dropped for room.
     let mut journal = Journal::new();
     journal.add(Event::DaemonStopped {}).add(Event::IncidentOpened {
         root: TargetId::the_box(),
         kind: "k".into(),
         signature: "s".into(),
-        findings: vec![FindingRef { detector: "d".into(), key: "k".into() }],
+        findings: vec![Sighting { detector: "d".into(), finding: finding() }],
     });
     let other = IncidentId(99);
     journal.add(Event::IncidentStuck { incident: other, why: "not ours".into() });
     assert_eq!(journal.words(), ["seen", "opened"]);
     let story = journal.story();
-    assert!(matches!(&story.chapters[0].passage, Passage::Seen { finding: None, .. }));
     assert_eq!(tell(IncidentId(5), &journal.0, story.now), None);
 
     // So was its beginning.
