@@ -25,6 +25,7 @@ mod retention;
 mod shared;
 mod sledlog;
 pub mod slot;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -63,7 +64,7 @@ pub struct Opened {
     pub conditions: Vec<Condition>,
 }
 
-/// Owns the writer thread. Dropping it closes it.
+/// Owns the writer's thread and its watch's. Dropping it closes it.
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -110,7 +111,7 @@ impl Store {
             max_bytes: config.max_bytes.max(MAX_BYTES_MIN),
             window: Duration::from_millis(config.commit_window_ms),
         };
-        let mut reserve = Reserve::new(place.reserve(), limits.max_bytes);
+        let mut reserve = Reserve::new(place.reserve());
         let mut loaded = load_or_explain(&place, &limits)?;
         if loaded.refused.as_ref().is_some_and(Fault::is_full) && reserve.release() {
             loaded = load_or_explain(&place, &limits)?;
@@ -130,7 +131,7 @@ impl Store {
         let salvaged = loaded.gap.as_ref().map(recover::Gap::text);
         queue.owed.extend(loaded.gap.map(recover::Gap::owed));
         let stamps = Stamps::of_run(loaded.run);
-        let shared = Arc::new(Shared::new(loaded.backend, queue, durable, stamps));
+        let shared = Arc::new(Shared::new(place.clone(), loaded.backend, queue, durable, stamps));
         if let Some(text) = salvaged {
             shared.set_condition("store.salvaged", text);
         }
@@ -157,13 +158,14 @@ impl Store {
         }
         let conditions = shared.conditions();
         let (finish, finished) = mpsc::sync_channel(1);
-        std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || {
-                writer.run();
-                let _ = finish.send(());
-            })
-            .map_err(StoreError::Thread)?;
+        let (tell, told) = mpsc::sync_channel(1);
+        let (watched, place) = (Arc::clone(&shared), writer.place.clone());
+        spawn("store-watch", move || watch::watch(&watched, &place, &told))?;
+        spawn("store-writer", move || {
+            writer.run();
+            let _ = tell.send(());
+            let _ = finish.send(());
+        })?;
         Ok(Opened { store: Self { shared, finished }, conditions })
     }
 
@@ -203,6 +205,11 @@ impl StoreError {
     fn unreadable(fault: &Fault) -> Self {
         Self::Unreadable { why: fault.to_string() }
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    thread.map(drop).map_err(StoreError::Thread)
 }
 
 fn load_or_explain(place: &Place, limits: &Limits) -> Result<Loaded, StoreError> {

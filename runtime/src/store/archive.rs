@@ -38,7 +38,7 @@ pub struct Archive {
 pub struct Unsound {
     pub why: String,
     /// The first record that is, or may be, lost.
-    pub first_lost: Option<Seq>,
+    pub first_lost: Seq,
 }
 
 #[derive(Clone, Debug)]
@@ -88,21 +88,12 @@ impl Archive {
         self.records.last().map_or(0, |entry| entry.head.seq)
     }
 
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
     /// Whether sled will find every record that was ever called durable, up to
     /// `durable`. What lies behind may be the torn end of a crash, and is
     /// sled's to cut.
     pub fn check(&self, durable: Seq) -> Result<(), Unsound> {
         let kept = self.records.iter().filter(|entry| entry.sound && entry.head.seq <= durable);
         check_chain(kept.map(|entry| entry.head), durable)
-    }
-
-    /// What the salvaged records lack, told as in [`Archive::check`].
-    pub fn holes(&self, durable: Seq) -> Option<Unsound> {
-        check_chain(self.records.iter().map(|entry| entry.head), durable).err()
     }
 
     /// Up to `max` records from `from` on. A record that no longer reads is left out.
@@ -208,7 +199,7 @@ pub fn check_chain(heads: impl Iterator<Item = Head>, durable: Seq) -> Result<()
         if head.prev != last {
             return Err(Unsound {
                 why: format!("record {} follows {}, and {last} was found", head.seq, head.prev),
-                first_lost: Some(last + 1),
+                first_lost: last + 1,
             });
         }
         last = head.seq;
@@ -216,7 +207,7 @@ pub fn check_chain(heads: impl Iterator<Item = Head>, durable: Seq) -> Result<()
     if last < durable {
         return Err(Unsound {
             why: format!("the journal ends at {last}, and was durable up to {durable}"),
-            first_lost: Some(last + 1),
+            first_lost: last + 1,
         });
     }
     Ok(())

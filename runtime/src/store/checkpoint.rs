@@ -25,11 +25,11 @@ impl Checkpoints {
 
     /// The last state of this plugin; none if it has none, or it no longer reads.
     pub fn get(&self, plugin: &str) -> Option<Vec<u8>> {
-        let found = match &*self.shared.backend() {
+        let found = self.shared.read(|backend| match backend {
             Backend::Live(database) => database.checkpoint(plugin),
             Backend::ReadOnly(archive) => Ok(archive.checkpoint(plugin)),
             Backend::Absent => Ok(None),
-        };
+        });
         found.unwrap_or_else(|fault| {
             tracing::warn!(plugin, "its checkpoint does not read: {fault}");
             None
@@ -55,12 +55,16 @@ impl Checkpoints {
             return Err(StoreError::CheckpointName { plugin: plugin.to_owned() });
         }
         let refused = |why: String| StoreError::Checkpoint { plugin: plugin.to_owned(), why };
-        match &*self.shared.backend() {
-            Backend::Live(database) => database
-                .put_checkpoint(plugin, state, self.shared.stamps.next())
-                .map_err(|fault| refused(fault.to_string())),
-            _ => Err(refused("nothing can be written now".into())),
-        }?;
+        let stamp = self.shared.stamps.next();
+        let written = self.shared.read(|backend| match backend {
+            Backend::Live(database) => database.put_checkpoint(plugin, state, stamp).map(|()| true),
+            _ => Ok(false),
+        });
+        match written {
+            Ok(true) => {}
+            Ok(false) => return Err(refused("nothing can be written now".into())),
+            Err(fault) => return Err(refused(fault.to_string())),
+        }
         self.shared.queue().unsynced = true;
         self.shared.wake.notify_one();
         Ok(())

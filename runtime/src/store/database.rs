@@ -24,6 +24,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// sled's threads let go of a closed database a moment later.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// sled refuses to work with next to none.
+const CACHE_MIN: u64 = 64 * 1024;
 const PAGE_ROWS: usize = 256;
 
 /// Why a call gave no answer.
@@ -41,7 +43,7 @@ pub enum Fault {
 impl Fault {
     /// More room would help.
     pub fn is_full(&self) -> bool {
-        use io::ErrorKind as K;
+        use std::io::ErrorKind as K;
         matches!(self, Self::Environment { kind: K::StorageFull | K::QuotaExceeded, .. })
     }
 }
@@ -129,7 +131,8 @@ impl Database {
     pub fn rows(&self, from: Seq, max: usize) -> Result<Vec<Row>, Fault> {
         contained(|| {
             let mut rows = Vec::new();
-            let mut cells = self.sled.range(cell::journal_key(from, 0)..cell::journal_key(Seq::MAX, u16::MAX));
+            let mut cells =
+                self.sled.range(cell::journal_key(from, 0)..cell::journal_key(Seq::MAX, u16::MAX));
             while rows.len() < max {
                 let Some(first) = cells.next() else { break };
                 rows.push(gather(first.map_err(fault)?, &mut cells)?);
@@ -288,7 +291,7 @@ fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Fault> {
     loop {
         let opened = sled::Config::new()
             .path(dir)
-            .cache_capacity(cache_bytes)
+            .cache_capacity(cache_bytes.max(CACHE_MIN))
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None)
             .open();
@@ -359,6 +362,9 @@ fn contained<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
 
 fn fault(error: sled::Error) -> Fault {
     match error {
+        // sled hands its first error out again as a new one, whose text is that
+        // of a debugger.
+        sled::Error::Io(error) if refuses(error.kind()) => environment(&error.kind().into()),
         sled::Error::Io(error) => environment(&error),
         other => Fault::Damaged(other.to_string()),
     }
@@ -375,7 +381,7 @@ fn open_fault(error: sled::Error) -> Fault {
 }
 
 fn refuses(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind as K;
+    use std::io::ErrorKind as K;
     matches!(
         kind,
         K::StorageFull

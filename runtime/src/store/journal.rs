@@ -18,7 +18,7 @@ pub const BACKLOG_MAX: usize = 8192;
 /// How far the journal has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
-    /// Every record up to this one survives a power cut.
+    /// Every record up to this one survives a power cut, dropped telemetry apart.
     pub seq: Seq,
     /// The disk is full, read-only or broken: what was wanted, what was found,
     /// what to do. Tried again all the time; none once it works.

@@ -34,7 +34,8 @@ impl Mark {
         let word = |at: usize| {
             u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the slice is eight bytes long"))
         };
-        let sound = bytes[..4] == MAGIC && crc32fast::hash(&bytes[8..]).to_le_bytes() == bytes[4..8];
+        let sound =
+            bytes[..4] == MAGIC && crc32fast::hash(&bytes[8..]).to_le_bytes() == bytes[4..8];
         sound.then(|| Self { durable: word(8), run: word(16) })
     }
 

@@ -15,12 +15,12 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{Archive, Unsound, run_of};
+use super::archive::{Archive, check_chain, run_of};
 use super::cell::Head;
 use super::database::{Batch, Database, Fault, Verdict, environment};
 use super::mark::Mark;
@@ -60,6 +60,8 @@ pub struct Loaded {
 /// What a `JournalGap` event tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
+    /// The highest number that may have been given out, the lost ones included.
+    pub used: Seq,
     pub why: String,
     pub salvaged: u64,
     pub first_lost: Option<Seq>,
@@ -117,7 +119,10 @@ pub fn load(place: &Place, cache_bytes: u64) -> Result<Loaded, Fault> {
     let archive = Archive::read(&place.readable()).map_err(|error| environment(&error))?;
     let stamp_max = archive.as_ref().map_or(0, Archive::stamp_max);
     let run = 1 + run_of(stamp_max).max(mark.map_or(0, |mark| mark.run));
-    let mut loader = Loader { place, cache_bytes, durable: mark.map_or(0, |mark| mark.durable), run };
+    // Without a mark, all that is intact is taken for durable.
+    let intact = archive.as_ref().map_or(0, Archive::last);
+    let durable = mark.map_or(intact, |mark| mark.durable);
+    let mut loader = Loader { place, cache_bytes, durable, run };
     match (settled, archive) {
         (Err(error), archive) => Ok(loader.read_only(archive, environment(&error))),
         (Ok(()), Some(archive)) => loader.existing(archive),
@@ -136,11 +141,11 @@ impl Loader<'_> {
     fn fresh(&mut self) -> Result<Loaded, Fault> {
         if self.durable > 0 {
             let why = format!("no database, and one was durable up to {}", self.durable);
-            return self.replace(None, Unsound { why, first_lost: Some(1) });
+            return self.replace(None, why);
         }
         match Database::open(&self.place.db(), self.cache_bytes) {
             Ok(database) => Ok(self.live(database, 0, None)),
-            Err(Fault::Damaged(why)) => self.replace(None, Unsound { why, first_lost: None }),
+            Err(Fault::Damaged(why)) => self.replace(None, why),
             Err(Fault::Busy) => Err(Fault::Busy),
             Err(refused) => Ok(self.read_only(None, refused)),
         }
@@ -153,12 +158,9 @@ impl Loader<'_> {
                 Ok(self.live(database, last, gap))
             }
             Err(Verdict::Fault(Fault::Busy)) => Err(Fault::Busy),
-            Err(Verdict::Fault(Fault::Damaged(why))) => {
-                let first_lost = archive.holes(self.durable).and_then(|found| found.first_lost);
-                self.replace(Some(archive), Unsound { why, first_lost })
-            }
+            Err(Verdict::Fault(Fault::Damaged(why))) => self.replace(Some(archive), why),
             Err(Verdict::Fault(refused)) => Ok(self.read_only(Some(archive), refused)),
-            Err(Verdict::Unsound(unsound)) => self.replace(Some(archive), unsound),
+            Err(Verdict::Unsound(unsound)) => self.replace(Some(archive), unsound.why),
         }
     }
 
@@ -177,21 +179,9 @@ impl Loader<'_> {
     }
 
     /// Builds a new database of what reads and puts it in place.
-    fn replace(&mut self, archive: Option<Archive>, found: Unsound) -> Result<Loaded, Fault> {
-        let aside = self.place.aside();
-        let kept = self.place.db().exists();
-        let mut gap = Gap {
-            why: found.why,
-            salvaged: archive.as_ref().map_or(0, |archive| archive.len() as u64),
-            first_lost: found.first_lost,
-            aside: if kept { aside.display().to_string() } else { String::new() },
-        };
-        if let Some(before) = archive.as_ref().and_then(|archive| parse_gap(&archive.gap()?)) {
-            gap.first_lost = gap.first_lost.into_iter().chain(before.first_lost).min();
-            gap.why = format!("{}; and before that: {}", gap.why, before.why);
-        }
-        match self.rebuild(archive.as_ref(), &gap, &aside) {
-            Ok(database) => {
+    fn replace(&mut self, archive: Option<Archive>, why: String) -> Result<Loaded, Fault> {
+        match self.rebuild(archive.as_ref(), why) {
+            Ok((database, gap)) => {
                 let last = archive.as_ref().map_or(0, Archive::last);
                 Ok(self.live(database, last, Some(gap)))
             }
@@ -206,40 +196,37 @@ impl Loader<'_> {
         }
     }
 
-    fn rebuild(
-        &self,
-        archive: Option<&Archive>,
-        gap: &Gap,
-        aside: &Path,
-    ) -> Result<Database, Fault> {
+    fn rebuild(&self, archive: Option<&Archive>, why: String) -> Result<(Database, Gap), Fault> {
         let io = |error: io::Error| environment(&error);
         self.place.remove_next().map_err(io)?;
         let database = Database::open(&self.place.next(), self.cache_bytes)?;
         let stamps = Stamps::of_run(self.run);
-        if let Some(archive) = archive {
-            salvage(archive, &database, &stamps)?;
+        let mut gap = Gap { why, ..salvage(archive, &database, &stamps, self.durable)? };
+        let aside = self.place.db().exists().then(|| self.place.aside());
+        gap.aside = aside.as_ref().map_or_else(String::new, |aside| aside.display().to_string());
+        if let Some(before) = archive.and_then(|archive| parse_gap(&archive.gap()?)) {
+            gap.first_lost = gap.first_lost.into_iter().chain(before.first_lost).min();
+            gap.why = format!("{}; and before that: {}", gap.why, before.why);
         }
         let mut batch = Batch::default();
-        batch.gap(&serde_json::to_vec(gap).expect("a gap is plain data"), stamps.next());
+        batch.gap(&serde_json::to_vec(&gap).expect("a gap is plain data"), stamps.next());
         database.apply(batch)?;
         database.sync()?;
         // An opening that never ends is over with this.
         let _ = fs::remove_file(self.place.opening());
-        if self.place.db().exists() {
-            self.place.set_aside(aside).map_err(io)?;
-        } else {
-            self.place.settle().map_err(io)?;
+        match aside {
+            Some(aside) => self.place.set_aside(&aside).map_err(io)?,
+            None => self.place.settle().map_err(io)?,
         }
-        Ok(database)
+        Ok((database, gap))
     }
 
     fn live(&mut self, database: Database, last: Seq, gap: Option<Gap>) -> Loaded {
-        let skipped = if gap.is_some() { SEQ_SKIP } else { 0 };
         Loaded {
             backend: Backend::Live(database),
             refused: None,
             last,
-            used: last.max(self.durable) + skipped,
+            used: gap.as_ref().map_or(0, |gap| gap.used).max(last).max(self.durable),
             // Stamps of a salvage are this run's; what follows counts from the next.
             run: if gap.is_some() { self.run + 1 } else { self.run },
             gap,
@@ -259,9 +246,16 @@ impl Loader<'_> {
     }
 }
 
-fn salvage(archive: &Archive, database: &Database, stamps: &Stamps) -> Result<(), Fault> {
+/// Copies what reads. Gives how much that was, and what is missing.
+fn salvage(
+    archive: Option<&Archive>,
+    database: &Database,
+    stamps: &Stamps,
+    durable: Seq,
+) -> Result<Gap, Fault> {
+    let mut heads = Vec::new();
     let (mut next, mut prev) = (0, 0);
-    loop {
+    while let Some(archive) = archive {
         let rows = archive.rows(next, BATCH_ROWS);
         let Some(last) = rows.last() else { break };
         next = last.head.seq + 1;
@@ -271,13 +265,17 @@ fn salvage(archive: &Archive, database: &Database, stamps: &Stamps) -> Result<()
             prev = row.head.seq;
         }
         database.apply(batch)?;
+        heads.extend(rows.into_iter().map(|row| row.head));
     }
-    for (plugin, state) in archive.checkpoints() {
+    for (plugin, state) in archive.into_iter().flat_map(Archive::checkpoints) {
         let mut batch = Batch::default();
         batch.checkpoint(&plugin, Some(&state), stamps.next());
         database.apply(batch)?;
     }
-    Ok(())
+    let salvaged = heads.len() as u64;
+    let used = prev.max(durable) + SEQ_SKIP;
+    let first_lost = check_chain(heads.into_iter(), durable).err().map(|found| found.first_lost);
+    Ok(Gap { used, why: String::new(), salvaged, first_lost, aside: String::new() })
 }
 
 fn parse_gap(json: &[u8]) -> Option<Gap> {

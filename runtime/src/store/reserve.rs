@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-const LEN_MIN: u64 = 256 * 1024;
-/// Reopening sled fills its last segment, 512 KiB, before anything is written.
-const LEN_MAX: u64 = 1024 * 1024;
+/// Reopening sled fills its last segment, up to 512 KiB, before anything is
+/// written; as much again is for the records.
+const LEN: u64 = 1024 * 1024;
 /// Free bytes from which on it is taken back, as a multiple of its length: the
 /// rest of the box must not be starved by it.
 const PLENTY: u64 = 4;
@@ -20,16 +20,14 @@ const PLENTY: u64 = 4;
 #[derive(Debug)]
 pub struct Reserve {
     path: PathBuf,
-    len: u64,
     held: bool,
     given_up: bool,
 }
 
 impl Reserve {
-    pub fn new(path: PathBuf, max_bytes: u64) -> Self {
-        let len = (max_bytes / 16).clamp(LEN_MIN, LEN_MAX);
-        let held = fs::metadata(&path).is_ok_and(|file| file.len() == len);
-        Self { path, len, held, given_up: false }
+    pub fn new(path: PathBuf) -> Self {
+        let held = fs::metadata(&path).is_ok_and(|file| file.len() == LEN);
+        Self { path, held, given_up: false }
     }
 
     pub fn held(&self) -> bool {
@@ -55,10 +53,10 @@ impl Reserve {
         if self.held {
             return Ok(());
         }
-        if free_bytes(&self.path)? < self.len.saturating_mul(PLENTY) {
+        if free_bytes(&self.path)? < LEN * PLENTY {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let taken = allocate(&self.path, self.len);
+        let taken = allocate(&self.path);
         if taken.is_err() {
             let _ = fs::remove_file(&self.path);
         }
@@ -74,18 +72,18 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn allocate(path: &Path, len: u64) -> io::Result<()> {
+fn allocate(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, len) {
+    match fallocate(&file, FallocateFlags::empty(), 0, LEN) {
         // Where blocks cannot be set aside by a call, they are written.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => fill(&mut file, len),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => fill(&mut file),
         other => Ok(other?),
     }
 }
 
-fn fill(file: &mut File, len: u64) -> io::Result<()> {
+fn fill(file: &mut File) -> io::Result<()> {
     let block = [0xA5; 4096];
-    for _ in 0..len / 4096 {
+    for _ in 0..LEN / 4096 {
         file.write_all(&block)?;
     }
     file.sync_all()

@@ -212,8 +212,7 @@ mod tests {
     fn the_newest_record_stays_whatever_it_is() {
         let weight = |seq| Weight { seq, class: Class::Telemetry, closes: false, bytes: 10 };
         let plan = Plan::new((1..=4).map(weight), 0);
-        let head =
-            |seq| Head { seq, class: Class::Telemetry, ..Head::plain(Space::Journal, 0) };
+        let head = |seq| Head { seq, class: Class::Telemetry, ..Head::plain(Space::Journal, 0) };
         assert!(plan.keeps(&head(4)));
         assert!(!plan.keeps(&head(3)));
     }

@@ -13,11 +13,13 @@ use std::sync::{
 
 use tokio::sync::watch;
 
-use super::archive::Row;
+use super::archive::{Archive, Row};
 use super::cell::{Head, Space};
-use super::database::Fault;
+use super::database::{Database, Fault, environment};
 use super::journal::Durable;
+use super::place::Place;
 use super::recover::{Backend, Stamps};
+use super::watch::Busy;
 use crate::model::event::Class;
 use crate::model::view::Condition;
 use crate::model::{Event, IncidentId, Seq};
@@ -29,6 +31,8 @@ pub struct Shared {
     pub wake: Condvar,
     pub durable: watch::Sender<Durable>,
     pub stamps: Stamps,
+    pub busy: Busy,
+    place: Place,
     conditions: Mutex<BTreeMap<&'static str, String>>,
 }
 
@@ -44,6 +48,8 @@ pub struct Queue {
     pub owed: VecDeque<Owed>,
     /// Something besides records waits to be synced.
     pub unsynced: bool,
+    /// A reader met damage; the writer looks after it.
+    pub suspect: Option<Fault>,
     pub closing: bool,
 }
 
@@ -72,13 +78,21 @@ pub struct Pending {
 }
 
 impl Shared {
-    pub fn new(backend: Backend, queue: Queue, durable: Durable, stamps: Stamps) -> Self {
+    pub fn new(
+        place: Place,
+        backend: Backend,
+        queue: Queue,
+        durable: Durable,
+        stamps: Stamps,
+    ) -> Self {
         Self {
             backend: RwLock::new(backend),
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             durable: watch::Sender::new(durable),
             stamps,
+            busy: Busy::default(),
+            place,
             conditions: Mutex::default(),
         }
     }
@@ -102,22 +116,16 @@ impl Shared {
         // The queue first: what the writer moves meanwhile is then seen twice,
         // not missed.
         let waiting = self.waiting(|pending| pending.seq >= from, max);
-        let written = match &*self.backend() {
-            Backend::Live(database) => database.rows(from, max)?,
-            Backend::ReadOnly(archive) => archive.rows(from, max),
-            Backend::Absent => Vec::new(),
-        };
+        let written =
+            self.written(|database| database.rows(from, max), |archive| archive.rows(from, max))?;
         Ok(joined(written, waiting, max))
     }
 
     /// The newest `max` records, oldest first.
     pub fn newest(&self, max: usize) -> Result<Vec<Row>, Fault> {
         let waiting = self.waiting(|_| true, usize::MAX);
-        let written = match &*self.backend() {
-            Backend::Live(database) => database.newest(max)?,
-            Backend::ReadOnly(archive) => archive.newest(max),
-            Backend::Absent => Vec::new(),
-        };
+        let written =
+            self.written(|database| database.newest(max), |archive| archive.newest(max))?;
         let mut rows = joined(written, waiting, usize::MAX);
         rows.drain(..rows.len().saturating_sub(max));
         Ok(rows)
@@ -125,12 +133,38 @@ impl Shared {
 
     pub fn incident(&self, id: IncidentId) -> Result<Vec<Row>, Fault> {
         let waiting = self.waiting(|pending| pending.incident == Some(id), usize::MAX);
-        let written = match &*self.backend() {
-            Backend::Live(database) => database.incident(id)?,
-            Backend::ReadOnly(archive) => archive.incident(id),
-            Backend::Absent => Vec::new(),
-        };
+        let written =
+            self.written(|database| database.incident(id), |archive| archive.incident(id))?;
         Ok(joined(written, waiting, usize::MAX))
+    }
+
+    fn written(
+        &self,
+        live: impl FnOnce(&Database) -> Result<Vec<Row>, Fault>,
+        raw: impl Fn(&Archive) -> Vec<Row>,
+    ) -> Result<Vec<Row>, Fault> {
+        let found = self.read(|backend| match backend {
+            Backend::Live(database) => live(database),
+            Backend::ReadOnly(archive) => Ok(raw(archive)),
+            Backend::Absent => Ok(Vec::new()),
+        });
+        match found {
+            // sled does not read either once it could not write. The file does.
+            Err(Fault::Environment { .. }) => Archive::read(&self.place.readable())
+                .map(|archive| archive.as_ref().map_or_else(Vec::new, raw))
+                .map_err(|error| environment(&error)),
+            other => other,
+        }
+    }
+
+    /// Runs a read, and has the database looked after when it meets damage.
+    pub fn read<T>(&self, read: impl FnOnce(&Backend) -> Result<T, Fault>) -> Result<T, Fault> {
+        let found = read(&self.backend());
+        if let Err(fault @ Fault::Damaged(_)) = &found {
+            self.queue().suspect = Some(fault.clone());
+            self.wake.notify_all();
+        }
+        found
     }
 
     fn waiting(&self, wanted: impl Fn(&Pending) -> bool, max: usize) -> Vec<Arc<Pending>> {
@@ -183,10 +217,10 @@ impl Pending {
 
 fn joined(mut written: Vec<Row>, waiting: Vec<Arc<Pending>>, max: usize) -> Vec<Row> {
     let last = written.last().map_or(0, |row| row.head.seq);
-    let rest = waiting.iter().filter(|pending| pending.seq > last).map(|pending| Row {
-        head: pending.head(0, 0),
-        body: pending.json.clone(),
-    });
+    let rest = waiting
+        .iter()
+        .filter(|pending| pending.seq > last)
+        .map(|pending| Row { head: pending.head(0, 0), body: pending.json.clone() });
     let room = max.saturating_sub(written.len());
     written.extend(rest.take(room));
     written

@@ -58,7 +58,11 @@ pub fn segment(bytes: &[u8], at: u64) -> Option<Segment> {
     // The sign bit is left alone: positions are signed.
     let lsn = u64_at(header, 4) ^ (u64::MAX >> 1);
     let stable = (u64_at(header, 12) ^ (u64::MAX >> 1)).cast_signed();
-    (lsn >> 63 == 0 && lsn % SEGMENT_LEN as u64 == 0).then_some(Segment { lsn, at, stable })
+    (lsn >> 63 == 0 && lsn.is_multiple_of(SEGMENT_LEN as u64)).then_some(Segment {
+        lsn,
+        at,
+        stable,
+    })
 }
 
 /// Where sled will say that the log ends. Behind the newest place known to be

@@ -310,3 +310,6 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.set_len(bytes.len() as u64)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

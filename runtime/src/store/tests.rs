@@ -66,6 +66,9 @@ fn fill(journal: &mut Journal, count: u64) -> Vec<Record> {
             if n % 5 == 0 {
                 incident = Some(IncidentId(record.seq));
             }
+            if n % 1000 == 999 {
+                wait_durable(&journal.durable(), record.seq);
+            }
             record
         })
         .collect::<Vec<_>>();
