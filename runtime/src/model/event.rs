@@ -270,7 +270,6 @@ impl Event {
             // What was permitted, and by whose word, is kept for good.
             Self::DaemonStarted { .. }
             | Self::JournalGap { .. }
-            | Self::ModeChanged { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
             | Self::PluginRefused { .. }

@@ -41,8 +41,8 @@ impl Golden {
     }
 
     pub fn read(path: &Path) -> Result<Self, GoldenError> {
-        let text = std::fs::read(path)
-            .map_err(|error| GoldenError::Read { path: path.into(), error })?;
+        let text =
+            std::fs::read(path).map_err(|error| GoldenError::Read { path: path.into(), error })?;
         let golden: Self = serde_json::from_slice(&text)
             .map_err(|error| GoldenError::Parse { path: path.into(), error })?;
         match golden.cases.is_empty() {

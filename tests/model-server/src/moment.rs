@@ -1,6 +1,8 @@
 //! One instant on two clocks: the calendar's, to be read beside other logs, and
 //! the kernel's monotonic one, to be subtracted.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,12 @@ pub struct Moment {
 impl Moment {
     pub fn now() -> Self {
         Self { unix_ns: read(ClockId::Realtime), mono_ns: read(ClockId::Monotonic) }
+    }
+
+    /// So much later, as far as the calendar is not set in between.
+    pub fn after(self, length: Duration) -> Self {
+        let ns = length.as_nanos() as u64;
+        Self { unix_ns: self.unix_ns + ns, mono_ns: self.mono_ns + ns }
     }
 }
 

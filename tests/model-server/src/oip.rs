@@ -51,7 +51,8 @@ impl Tensor {
             return Err(format!("tensor `{name}` is {}, wanted FP32", self.datatype));
         }
         let count = self.shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
-        let count = count.ok_or_else(|| format!("the shape of tensor `{name}` is beyond reason"))?;
+        let count =
+            count.ok_or_else(|| format!("the shape of tensor `{name}` is beyond reason"))?;
         let mut numbers = Vec::new();
         match &self.data {
             Value::Array(rows) if rows.iter().any(Value::is_array) => {

@@ -130,6 +130,6 @@ mod tests {
         let starts =
             [start(Some("x"), 1), start(None, 2), start(Some("y"), 3), start(Some("x"), 4)];
         assert_eq!(doubled(&starts), ["x"]);
-        assert_eq!(doubled(&[start(None, 1), start(None, 2)]), [String::new(); 0]);
+        assert!(doubled(&[start(None, 1), start(None, 2)]).is_empty());
     }
 }

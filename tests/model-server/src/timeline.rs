@@ -104,8 +104,7 @@ fn end_ns(sent: &Sent) -> u64 {
 }
 
 fn first_run(span: &[&Sent], sustain: usize) -> Option<usize> {
-    span.windows(sustain.max(1))
-        .position(|run| run.iter().all(|sent| sent.result == Outcome::Good))
+    span.windows(sustain.max(1)).position(|run| run.iter().all(|sent| sent.result == Outcome::Good))
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ fn while_the_fail_file_is_there_each_start_ends_with_code_3_and_is_counted() {
         assert_eq!(ended(&mut child).code(), Some(3));
     }
     assert_eq!(place.starts().len(), 3);
-    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(&path).unwrap();
     place.serve(&arguments);
     assert_eq!(place.starts().len(), 4);
 }
@@ -219,7 +219,7 @@ fn the_fault_of_the_fault_file_comes_back_after_every_start() {
         let mut server = place.start(&arguments, None);
         assert_eq!(server.ended().code(), Some(9));
     }
-    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(&path).unwrap();
     let mut server = place.serve(&arguments);
     server.signal(Signal::TERM);
     assert_eq!(server.ended().code(), Some(0));

@@ -119,7 +119,9 @@ impl Server {
     pub fn infer_later(&self, cases: &[Case]) -> mpsc::Receiver<Answer> {
         let (address, body) = (self.address, body_of(cases));
         let (send, receive) = mpsc::channel();
-        thread::spawn(move || send.send(request(address, "POST", "/v2/models/digits/infer", &body)));
+        thread::spawn(move || {
+            send.send(request(address, "POST", "/v2/models/digits/infer", &body))
+        });
         receive
     }
 
@@ -127,7 +129,12 @@ impl Server {
         let text = self.get("/metrics").body;
         let name = format!("nv_inference_{name}{{");
         let line = text.lines().find(|line| line.starts_with(&name));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     pub fn await_status(&mut self, path: &str, status: u16) {

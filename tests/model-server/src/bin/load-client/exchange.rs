@@ -72,12 +72,11 @@ impl Exchange {
     /// `n`-th request asks for the `n`-th case, round and round.
     pub async fn run(&self, target: &Target, n: u64, due: Instant) -> Verdict {
         let case = (n - 1) as usize % self.bodies.len();
-        let (status, body) =
-            match timeout_at(due + self.timeout, self.post(target, case)).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(failure)) => return failure,
-                Err(_) => return verdict(Outcome::Timeout, None, "no answer in time"),
-            };
+        let (status, body) = match timeout_at(due + self.timeout, self.post(target, case)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => return failure,
+            Err(_) => return verdict(Outcome::Timeout, None, "no answer in time"),
+        };
         if status != StatusCode::OK {
             let body = String::from_utf8_lossy(&body);
             return verdict(Outcome::Status, Some(status), body.trim());
@@ -94,9 +93,8 @@ impl Exchange {
             let result = if refused { Outcome::Refused } else { Outcome::Broken };
             verdict(result, None, &error.to_string())
         })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let request = Request::post(&self.path)
             .header("host", &target.authority)
             .header("content-type", "application/json")
@@ -114,8 +112,8 @@ impl Exchange {
     }
 
     fn judge(&self, case: usize, body: &[u8]) -> Result<(), String> {
-        let answer: oip::InferResponse =
-            serde_json::from_slice(body).map_err(|error| format!("no inference answer: {error}"))?;
+        let answer: oip::InferResponse = serde_json::from_slice(body)
+            .map_err(|error| format!("no inference answer: {error}"))?;
         self.golden.check(std::slice::from_ref(&self.golden.cases[case]), &answer)
     }
 }

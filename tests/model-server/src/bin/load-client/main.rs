@@ -71,6 +71,13 @@ struct Tally {
     latency_us_max: u64,
 }
 
+/// When a request is due: to wait for, and to be written down.
+#[derive(Clone, Copy)]
+struct Due {
+    instant: Instant,
+    moment: Moment,
+}
+
 /// All that changes while it runs.
 struct Run {
     exchange: Arc<Exchange>,
@@ -115,17 +122,23 @@ fn run(args: Args) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&summary)?)
 }
 
+impl Due {
+    fn after(self, length: Duration) -> Self {
+        Self { instant: self.instant + length, moment: self.moment.after(length) }
+    }
+}
+
 impl Run {
     async fn until_done(mut self, args: &Args) -> anyhow::Result<Summary> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let start = Instant::now();
+        let start = Due { instant: Instant::now(), moment: Moment::now() };
         let end = args.for_s.map(Duration::try_from_secs_f64).transpose()?;
-        let end = end.map(|length| start + length);
+        let end = end.map(|length| start.instant + length);
         let mut n = 0;
         while args.count.is_none_or(|count| n < count) {
-            let due = start + Duration::from_secs_f64(n as f64 / args.rate);
-            if end.is_some_and(|end| due >= end) {
+            let due = start.after(Duration::from_secs_f64(n as f64 / args.rate));
+            if end.is_some_and(|end| due.instant >= end) {
                 break;
             }
             tokio::select! {
@@ -133,7 +146,7 @@ impl Run {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 Some(sent) = self.tasks.join_next() => self.note(sent?)?,
-                () = sleep_until(due) => {
+                () = sleep_until(due.instant) => {
                     n += 1;
                     for target in &args.targets {
                         self.send(target, n, due)?;
@@ -147,16 +160,11 @@ impl Run {
         Ok(self.summary)
     }
 
-    fn send(&mut self, target: &Target, n: u64, due: Instant) -> anyhow::Result<()> {
-        // The clock is read late on a busy machine; the request was due before.
-        let late_ns = due.elapsed().as_nanos() as u64;
-        let now = Moment::now();
-        let due_at =
-            Moment { unix_ns: now.unix_ns - late_ns, mono_ns: now.mono_ns - late_ns };
+    fn send(&mut self, target: &Target, n: u64, due: Due) -> anyhow::Result<()> {
         let mut sent = Sent {
             server: target.name.clone(),
             n,
-            due: due_at,
+            due: due.moment,
             latency_us: 0,
             result: Outcome::Unsent,
             status: None,
@@ -170,8 +178,8 @@ impl Run {
         *in_flight += 1;
         let (exchange, target) = (self.exchange.clone(), target.clone());
         self.tasks.spawn(async move {
-            let answer = exchange.run(&target, n, due).await;
-            sent.latency_us = due.elapsed().as_micros() as u64;
+            let answer = exchange.run(&target, n, due.instant).await;
+            sent.latency_us = due.instant.elapsed().as_micros() as u64;
             (sent.result, sent.status, sent.detail) = (answer.result, answer.status, answer.detail);
             sent
         });

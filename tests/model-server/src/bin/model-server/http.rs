@@ -200,7 +200,8 @@ fn failed(why: &str) -> Failure {
 }
 
 fn json_of(status: StatusCode, body: &impl Serialize) -> Answer {
-    let text = serde_json::to_vec(body).expect("protocol types have string keys and finite numbers");
+    let text =
+        serde_json::to_vec(body).expect("protocol types have string keys and finite numbers");
     built(status, "application/json", text)
 }
 

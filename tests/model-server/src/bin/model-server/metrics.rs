@@ -38,13 +38,19 @@ impl Metrics {
             ("pending_request_count", "gauge", "Requests not yet answered", &self.pending),
             ("request_duration_us", "counter", "Time of answered requests", &self.request_us),
             ("queue_duration_us", "counter", "Time of those in the queue", &self.queue_us),
-            ("compute_infer_duration_us", "counter", "Time of those in the model", &self.compute_us),
+            (
+                "compute_infer_duration_us",
+                "counter",
+                "Time of those in the model",
+                &self.compute_us,
+            ),
         ] {
             let value = value.load(Relaxed);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP nv_inference_{name} {help}.");
             let _ = writeln!(text, "# TYPE nv_inference_{name} {kind}");
-            let _ = writeln!(text, "nv_inference_{name}{{model=\"{model}\",version=\"1\"}} {value}");
+            let _ =
+                writeln!(text, "nv_inference_{name}{{model=\"{model}\",version=\"1\"}} {value}");
         }
         text
     }

@@ -34,7 +34,7 @@ pub fn spawn(
     let (tell, loaded) = oneshot::channel();
     let handle = Handle::current();
     let work = move || {
-        handle.block_on(tokio::time::sleep(load_delay));
+        handle.block_on(async { tokio::time::sleep(load_delay).await });
         match load() {
             Ok(model) => {
                 let _ = tell.send(Ok(model.info().clone()));
