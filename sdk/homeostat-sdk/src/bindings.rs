@@ -7,9 +7,7 @@
 #[doc(hidden)]
 pub mod wire {
     pub use crate::frame::RawFrame as Frame;
-    pub use crate::types::{
-        Attrs, Error, Finding, Instant, Line, Mark, Report, Series, Value,
-    };
+    pub use crate::types::{Attrs, Error, Finding, Instant, Line, Mark, Report, Series, Value};
 }
 
 #[doc(hidden)]

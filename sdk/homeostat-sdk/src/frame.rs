@@ -13,18 +13,18 @@ use crate::types::{Instant, Line, Mark, Series};
 pub struct RawFrame {
     pub seq: u64,
     /// Rows dropped under load since the last frame.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u32,
     pub now: Instant,
     /// Age in milliseconds of each row.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<u64>,
     /// Row-major, `rows × bound series`; NaN (`null` in a recording) is no reading.
-    #[serde(default, with = "holes")]
+    #[serde(default, with = "holes", skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<f64>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<Line>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
 }
 
@@ -79,10 +79,7 @@ impl<'a> Frame<'a> {
 
     /// The readings of one series, `(age-ms, value)`, oldest first; holes are
     /// left out.
-    pub fn readings(
-        &self,
-        column: usize,
-    ) -> impl DoubleEndedIterator<Item = (u64, f64)> + use<'a> {
+    pub fn readings(&self, column: usize) -> impl DoubleEndedIterator<Item = (u64, f64)> + use<'a> {
         let (width, raw) = (self.series.len(), self.raw);
         raw.rows.iter().enumerate().filter_map(move |(at, age_ms)| {
             let value = if column < width { raw.values.get(at * width + column) } else { None };
@@ -116,6 +113,10 @@ impl<'a> Row<'a> {
             .filter(|((_, value), _)| !value.is_nan())
             .map(|((column, value), series)| (column, series, *value))
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// JSON has no NaN: a hole is `null`.
@@ -166,7 +167,8 @@ mod tests {
     #[test]
     fn a_frame_that_is_too_short_or_has_no_columns_has_holes() {
         let bound = [series("a"), series("b")];
-        let raw = RawFrame { rows: vec![10, 20], values: vec![1.0, 2.0, 3.0], ..RawFrame::default() };
+        let raw =
+            RawFrame { rows: vec![10, 20], values: vec![1.0, 2.0, 3.0], ..RawFrame::default() };
         let frame = Frame::new(&bound, &raw);
         assert_eq!(frame.rows().nth(1).unwrap().get(0), None);
         assert_eq!(frame.latest(7), None);

@@ -23,7 +23,7 @@ pub struct Header {
     /// What the story is, for a reader.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub config: serde_json::Value,
     /// Bound before the first step; empty for a healer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,14 +63,29 @@ pub trait Subject {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordingError {
-    Read { path: String, why: String },
+    Read {
+        path: String,
+        why: String,
+    },
     /// Not a recording, or a line that is no step.
-    Malformed { line: usize, why: String },
-    Version { found: u32 },
+    Malformed {
+        line: usize,
+        why: String,
+    },
+    Version {
+        found: u32,
+    },
     /// The subject refused, failed or trapped at that line.
-    Failed { line: usize, why: String },
+    Failed {
+        line: usize,
+        why: String,
+    },
     /// Another answer than the one written down, both as JSON.
-    Differs { line: usize, wanted: String, found: String },
+    Differs {
+        line: usize,
+        wanted: String,
+        found: String,
+    },
 }
 
 impl fmt::Display for RecordingError {
@@ -104,8 +119,8 @@ impl Recording {
 
     pub fn parse(text: &str) -> Result<Self, RecordingError> {
         let mut lines = text.lines().zip(1..).filter(|(text, _)| !text.trim().is_empty());
-        let malformed = |line| move |why: serde_json::Error| {
-            RecordingError::Malformed { line, why: why.to_string() }
+        let malformed = |line| {
+            move |why: serde_json::Error| RecordingError::Malformed { line, why: why.to_string() }
         };
         let (first, at) = lines.next().ok_or(RecordingError::Malformed {
             line: 1,
@@ -306,8 +321,10 @@ mod tests {
         }
         for (story, word) in [
             (STORY.replace("\"config\":{}", "\"config\":{\"deaf\":true}"), "line 1: deaf"),
-            (STORY.replace("{\"resume\":{}}", "{\"report\":{\"findings\":[],\"unjudged\":[]}}"),
-             "line 4: an answer that nothing asked for"),
+            (
+                STORY.replace("{\"resume\":{}}", "{\"report\":{\"findings\":[],\"unjudged\":[]}}"),
+                "line 4: an answer that nothing asked for",
+            ),
         ] {
             let error = Recording::parse(&story).unwrap().replay(&mut Loud::default()).unwrap_err();
             assert_eq!(error.to_string(), word);

@@ -25,7 +25,5 @@ mod make;
 mod session;
 
 pub use golden::{detector, golden, healer, resumable};
-pub use make::{
-    FrameMaker, IncidentMaker, IntoConfig, SeriesMaker, frame, incident, series,
-};
+pub use make::{FrameMaker, IncidentMaker, IntoConfig, SeriesMaker, frame, incident, series};
 pub use session::{Session, decide, refusal};

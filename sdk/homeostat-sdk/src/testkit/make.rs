@@ -70,10 +70,7 @@ impl From<SeriesMaker> for Series {
 /// An empty frame at that age of the box, in its first boot. The session
 /// numbers it.
 pub fn frame(age_ms: u64) -> FrameMaker {
-    FrameMaker(RawFrame {
-        now: Instant { age_ms, boot: 1, unix_ms: None },
-        ..RawFrame::default()
-    })
+    FrameMaker(RawFrame { now: Instant { age_ms, boot: 1, unix_ms: None }, ..RawFrame::default() })
 }
 
 #[derive(Clone, Debug)]
