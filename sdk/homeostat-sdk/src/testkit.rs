@@ -26,4 +26,4 @@ mod session;
 
 pub use golden::{detector, golden, healer, resumable};
 pub use make::{FrameMaker, IncidentMaker, IntoConfig, SeriesMaker, frame, incident, series};
-pub use session::{Session, decide, refusal};
+pub use session::{Session, decide, decide_or_refuse, refusal};

@@ -102,10 +102,18 @@ pub fn refusal<D: Detector>(config: impl IntoConfig) -> Error {
 
 /// One decision of a healer. A refused configuration panics.
 pub fn decide<H: Healer>(config: impl IntoConfig, incident: impl Into<Incident>) -> Decision {
-    match crate::healer::decide::<H>(&text_of(&config.into_config()), &incident.into()) {
+    match decide_or_refuse::<H>(config, &incident.into()) {
         Ok(decision) => decision,
         Err(error) => panic!("the healer refused its configuration: {error}"),
     }
+}
+
+/// As [`decide`], with the refusal of a configuration as a value.
+pub fn decide_or_refuse<H: Healer>(
+    config: impl IntoConfig,
+    incident: &Incident,
+) -> Result<Decision, Error> {
+    crate::healer::decide::<H>(&text_of(&config.into_config()), incident)
 }
 
 pub(super) fn resume<D: Resumable>(
