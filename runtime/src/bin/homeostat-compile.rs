@@ -1,1 +1,6 @@
-fn main() {}
+//! Component on standard input, native code on standard output: see
+//! `homeostat::plugin::compile`.
+
+fn main() -> std::process::ExitCode {
+    homeostat::plugin::compile::main()
+}

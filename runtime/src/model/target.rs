@@ -53,6 +53,12 @@ impl fmt::Display for TargetId {
     }
 }
 
+impl From<TargetId> for String {
+    fn from(id: TargetId) -> Self {
+        id.0
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {

@@ -1,0 +1,373 @@
+//! What a plugin said, judged before anybody else reads it.
+//!
+//! Invariant: what comes out is bounded, speaks only of targets that the
+//! plugin was given, and survives being written down as JSON. An answer that
+//! is not so is a fault as a whole: taking half of it could clear a finding
+//! that the other half would have renewed.
+
+use std::collections::BTreeSet;
+
+use super::bindings::{heal, types};
+use super::fault::Fault;
+use crate::model::{
+    Attrs, Decision, Finding, Proposal, Report, Series, TargetId, Value, frame::Frame, selects,
+};
+
+pub const FINDINGS_MAX: usize = 256;
+pub const UNJUDGED_MAX: usize = 4096;
+pub const SELECTORS_MAX: usize = 256;
+pub const ATTRS_MAX: usize = 32;
+pub const TEXT_BYTES_MAX: usize = 1 << 10;
+pub const MESSAGE_BYTES_MAX: usize = 2 << 10;
+pub const CHECKPOINT_BYTES_MAX: usize = 256 << 10;
+const SERIES_MAX: usize = 4096;
+const SEVERITY_MAX: u8 = 3;
+const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// The targets that a detector may speak of: those its series, lines and marks
+/// were about, as far as the box's file lets it judge them. Kept across its
+/// instances, since what it latched is too.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    selectors: Vec<String>,
+    targets: BTreeSet<TargetId>,
+    columns: usize,
+}
+
+impl Known {
+    pub(super) fn new(selectors: Vec<String>) -> Self {
+        Self { selectors, targets: BTreeSet::new(), columns: 0 }
+    }
+
+    pub(super) fn bound(&mut self, series: &[Series]) {
+        self.columns = series.len();
+        series.iter().for_each(|series| self.saw(&series.target));
+    }
+
+    pub(super) fn seen(&mut self, frame: &Frame) {
+        frame.lines.iter().for_each(|line| self.saw(&line.target));
+        frame.marks.iter().for_each(|mark| self.saw(&mark.target));
+    }
+
+    fn saw(&mut self, target: &TargetId) {
+        if !self.targets.contains(target)
+            && self.selectors.iter().any(|selector| selects(selector, target.as_str()))
+        {
+            self.targets.insert(target.clone());
+        }
+    }
+
+    fn has(&self, target: &TargetId) -> bool {
+        self.targets.contains(target)
+    }
+}
+
+pub(super) fn selectors(selectors: Vec<String>) -> Result<Vec<String>, Fault> {
+    at_most("selectors", selectors.len(), SELECTORS_MAX)?;
+    selectors.into_iter().map(|it| text("bytes of a selector", it, TEXT_BYTES_MAX)).collect()
+}
+
+pub(super) fn report(report: types::Report, known: &Known) -> Result<Report, Fault> {
+    at_most("findings", report.findings.len(), FINDINGS_MAX)?;
+    at_most("unjudged targets", report.unjudged.len(), UNJUDGED_MAX)?;
+    let mut findings: Vec<Finding> = Vec::with_capacity(report.findings.len());
+    let mut keys = BTreeSet::new();
+    for raw in report.findings {
+        let finding = finding(raw, known)?;
+        if !keys.insert(finding.key.clone()) {
+            return Err(nonsense("two findings under one key", finding.key, "a key each"));
+        }
+        findings.push(finding);
+    }
+    let mut unjudged = Vec::with_capacity(report.unjudged.len());
+    for target in report.unjudged {
+        let target = text("bytes of an unjudged target", target, TEXT_BYTES_MAX)?;
+        unjudged.push(TargetId::from_text(target));
+    }
+    // Of a target that is not its own it says nothing by saying nothing.
+    unjudged.retain(|target| known.has(target));
+    Ok(Report { findings, unjudged })
+}
+
+fn finding(raw: types::Finding, known: &Known) -> Result<Finding, Fault> {
+    at_most("series in a finding", raw.series.len(), SERIES_MAX)?;
+    if let Some(index) = raw.series.iter().find(|index| **index as usize >= known.columns) {
+        return Err(nonsense("a series", index.to_string(), "an index into the bound series"));
+    }
+    if raw.severity > SEVERITY_MAX {
+        return Err(nonsense("a severity", raw.severity.to_string(), "0 to 3"));
+    }
+    let target = TargetId::from_text(text("bytes of a target", raw.target, TEXT_BYTES_MAX)?);
+    if !known.has(&target) {
+        return Err(Fault::Foreign { target: target.into() });
+    }
+    Ok(Finding {
+        key: named("a finding's key", "bytes of a finding's key", raw.key)?,
+        kind: named("a finding's kind", "bytes of a finding's kind", raw.kind)?,
+        target,
+        severity: raw.severity,
+        series: raw.series,
+        message: text("bytes of a finding's message", raw.message, MESSAGE_BYTES_MAX)?,
+        evidence: attrs("attributes of evidence", raw.evidence)?,
+    })
+}
+
+pub(super) fn decision(decision: heal::Decision) -> Result<Decision, Fault> {
+    let why = |why| text("bytes of a reason", why, MESSAGE_BYTES_MAX);
+    Ok(match decision {
+        heal::Decision::Act(raw) => Decision::Act(proposal(raw)?),
+        heal::Decision::Wait(pause) => {
+            if pause.ms > WAIT_MS_MAX {
+                return Err(nonsense("a wait", format!("{} ms", pause.ms), "at most a day"));
+            }
+            Decision::Wait { ms: pause.ms, why: why(pause.why)? }
+        }
+        heal::Decision::Decline(reason) => Decision::Decline { why: why(reason)? },
+        heal::Decision::GiveUp(reason) => Decision::GiveUp { why: why(reason)? },
+    })
+}
+
+fn proposal(raw: heal::Proposal) -> Result<Proposal, Fault> {
+    at_most("further proofs", raw.also_prove.len(), ATTRS_MAX)?;
+    let proof = |name| text("bytes of a proof's name", name, TEXT_BYTES_MAX);
+    Ok(Proposal {
+        action: named("an action", "bytes of an action", raw.action)?,
+        target: TargetId::from_text(named("a target", "bytes of a target", raw.target)?),
+        params: attrs("parameters", raw.params)?,
+        reason: text("bytes of a reason", raw.reason, MESSAGE_BYTES_MAX)?,
+        also_prove: raw.also_prove.into_iter().map(proof).collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) fn refusal(what: &'static str, error: types::Error) -> Fault {
+    let cut = |text: String, max: usize| text[..text.floor_char_boundary(max)].to_owned();
+    Fault::Refused {
+        what,
+        code: cut(error.code, TEXT_BYTES_MAX),
+        message: cut(error.message, MESSAGE_BYTES_MAX),
+    }
+}
+
+pub(super) fn checkpoint(state: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    at_most("bytes of a checkpoint", state.len(), CHECKPOINT_BYTES_MAX)?;
+    Ok(state)
+}
+
+fn attrs(what: &'static str, raw: types::Attrs) -> Result<Attrs, Fault> {
+    at_most(what, raw.len(), ATTRS_MAX)?;
+    let one = |(name, raw): (String, types::Value)| {
+        let name = text("bytes of an attribute's name", name, TEXT_BYTES_MAX)?;
+        let value = match raw {
+            types::Value::Flag(flag) => Value::Flag(flag),
+            types::Value::Int(int) => Value::Int(int),
+            // JSON knows no NaN and no infinity, and the journal is JSON.
+            types::Value::Num(num) if !num.is_finite() => Value::Text(num.to_string()),
+            types::Value::Num(num) => Value::Num(num),
+            types::Value::Text(it) => {
+                Value::Text(text("bytes of an attribute", it, TEXT_BYTES_MAX)?)
+            }
+        };
+        Ok((name, value))
+    };
+    raw.into_iter().map(one).collect()
+}
+
+fn named(what: &'static str, bytes_of_it: &'static str, name: String) -> Result<String, Fault> {
+    if name.is_empty() {
+        return Err(nonsense(what, name, "a name"));
+    }
+    text(bytes_of_it, name, TEXT_BYTES_MAX)
+}
+
+fn text(what: &'static str, text: String, max: usize) -> Result<String, Fault> {
+    at_most(what, text.len(), max)?;
+    Ok(text)
+}
+
+fn at_most(what: &'static str, found: usize, max: usize) -> Result<(), Fault> {
+    if found > max {
+        return Err(Fault::OverLimit { what, found, max });
+    }
+    Ok(())
+}
+
+fn nonsense(what: &'static str, found: String, wanted: &'static str) -> Fault {
+    Fault::Nonsense { what, found, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Line;
+
+    fn series(target: &str) -> Series {
+        Series {
+            name: "homeostat.probe.up".into(),
+            unit: "1".into(),
+            target: TargetId::from_text(target),
+            period_ms: 1000,
+            labels: vec![],
+        }
+    }
+
+    fn known() -> Known {
+        let mut known = Known::new(vec!["workload:*".into()]);
+        known.bound(&[series("workload:a"), series("box")]);
+        known
+    }
+
+    fn finding() -> types::Finding {
+        types::Finding {
+            key: "gone:a".into(),
+            kind: "process.gone".into(),
+            target: "workload:a".into(),
+            severity: 2,
+            series: vec![0],
+            message: "gone".into(),
+            evidence: vec![],
+        }
+    }
+
+    fn judged(finding: types::Finding) -> Result<Report, Fault> {
+        report(types::Report { findings: vec![finding], unjudged: vec![] }, &known())
+    }
+
+    fn proposal() -> heal::Proposal {
+        heal::Proposal {
+            action: "workload.restart".into(),
+            target: "workload:a".into(),
+            params: vec![],
+            reason: "it is gone".into(),
+            also_prove: vec![],
+        }
+    }
+
+    #[test]
+    fn a_report_within_bounds_passes_unchanged() {
+        let judged = judged(finding()).unwrap();
+        assert_eq!(judged.findings[0].key, "gone:a");
+        assert_eq!(judged.findings[0].target, TargetId::workload("a"));
+    }
+
+    #[test]
+    fn a_flood_is_named_by_its_number() {
+        let mut findings = vec![finding(); 1_000_000];
+        findings.iter_mut().enumerate().for_each(|(n, it)| it.key = n.to_string());
+        let flood = types::Report { findings, unjudged: vec![] };
+        let fault = report(flood, &known()).unwrap_err();
+        assert_eq!(fault.to_string(), "returned 1000000 findings, at most 256");
+    }
+
+    #[test]
+    fn each_bound_of_a_finding_holds() {
+        let long = || "x".repeat(TEXT_BYTES_MAX + 1);
+        type Break = fn(&mut types::Finding, String);
+        let breaks: [(&str, Break); 12] = [
+            ("key", |f, long| f.key = long),
+            ("empty key", |f, _| f.key.clear()),
+            ("kind", |f, long| f.kind = long),
+            ("empty kind", |f, _| f.kind.clear()),
+            ("target", |f, long| f.target = long),
+            ("message", |f, long| f.message = long.repeat(2)),
+            ("evidence", |f, _| {
+                f.evidence = vec![("a".into(), types::Value::Flag(true)); ATTRS_MAX + 1];
+            }),
+            ("evidence name", |f, long| f.evidence = vec![(long, types::Value::Int(1))]),
+            ("evidence text", |f, long| {
+                f.evidence = vec![("a".into(), types::Value::Text(long))];
+            }),
+            ("severity", |f, _| f.severity = 4),
+            ("series", |f, _| f.series = vec![2]),
+            ("many series", |f, _| f.series = vec![0; SERIES_MAX + 1]),
+        ];
+        for (story, spoil) in breaks {
+            let mut spoilt = finding();
+            spoil(&mut spoilt, long());
+            assert!(judged(spoilt).is_err(), "{story}");
+        }
+    }
+
+    #[test]
+    fn a_finding_is_about_a_target_that_the_detector_was_given() {
+        for (target, passes) in [
+            ("workload:a", true),
+            // Known to the box, but not this detector's to judge.
+            ("box", false),
+            ("workload:b", false),
+            ("workload:*", false),
+            ("", false),
+        ] {
+            let judged = judged(types::Finding { target: target.into(), ..finding() });
+            assert_eq!(judged.is_ok(), passes, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_line_makes_its_target_known_for_good() {
+        let mut known = known();
+        let line = Line {
+            target: TargetId::workload("b"),
+            source: "output".into(),
+            age_ms: 1,
+            priority: 3,
+            text: "boom".into(),
+        };
+        known.seen(&Frame { lines: vec![line], ..Frame::default() });
+        known.bound(&[series("workload:a")]);
+        let about = types::Finding { target: "workload:b".into(), ..finding() };
+        let raw = types::Report { findings: vec![about], unjudged: vec![] };
+        assert!(report(raw, &known).is_ok());
+    }
+
+    #[test]
+    fn two_findings_never_share_a_key() {
+        let raw = types::Report { findings: vec![finding(), finding()], unjudged: vec![] };
+        assert!(matches!(report(raw, &known()), Err(Fault::Nonsense { .. })));
+    }
+
+    #[test]
+    fn unjudged_targets_are_bounded_and_only_its_own_count() {
+        let raw = |unjudged| types::Report { findings: vec![], unjudged };
+        let judged = report(raw(vec!["workload:a".into(), "box".into()]), &known()).unwrap();
+        assert_eq!(judged.unjudged, [TargetId::workload("a")]);
+        let many = vec!["workload:a".to_owned(); UNJUDGED_MAX + 1];
+        assert!(report(raw(many), &known()).is_err());
+    }
+
+    #[test]
+    fn no_number_comes_out_that_json_cannot_write() {
+        let nums = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5];
+        let evidence = nums.map(|num| ("n".to_owned(), types::Value::Num(num))).to_vec();
+        let report = judged(types::Finding { evidence, ..finding() }).unwrap();
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn decisions_are_bounded_too() {
+        let long = "x".repeat(MESSAGE_BYTES_MAX + 1);
+        assert!(decision(heal::Decision::Act(proposal())).is_ok());
+        let pause = |ms| heal::Decision::Wait(heal::Pause { ms, why: "soon".into() });
+        assert!(decision(pause(WAIT_MS_MAX)).is_ok());
+        for bad in [
+            pause(WAIT_MS_MAX + 1),
+            heal::Decision::Decline(long.clone()),
+            heal::Decision::GiveUp(long.clone()),
+            heal::Decision::Act(heal::Proposal { action: String::new(), ..proposal() }),
+            heal::Decision::Act(heal::Proposal { reason: long.clone(), ..proposal() }),
+            heal::Decision::Act(heal::Proposal {
+                also_prove: vec!["p".into(); ATTRS_MAX + 1],
+                ..proposal()
+            }),
+        ] {
+            assert!(decision(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_cut_to_size() {
+        let error = types::Error { code: "c".repeat(5_000), message: "ü".repeat(5_000) };
+        let Fault::Refused { code, message, .. } = refusal("configure", error) else { panic!() };
+        assert_eq!((code.len(), message.len()), (TEXT_BYTES_MAX, MESSAGE_BYTES_MAX));
+    }
+}

@@ -1,0 +1,108 @@
+//! A detector: one thread that owns one instance, and a mailbox of one.
+//!
+//! Invariant: each frame that was taken comes back as a `Report` or as a
+//! `Faulted`; after each fresh instance comes a `Ready`, which the driver
+//! answers with the series, and no frame is taken before.
+//!
+//! ```text
+//! instance ─▶ configure ─▶ restore ─▶ Ready ─▶ bind ─▶ observe ─▶ Report
+//!    ▲                                                    │ every checkpoint_ms: save
+//!    └── at once · after a backoff ◀── Faulted ◀── trap, overrun, over a limit,
+//!                                        │          refusal, foreign target
+//!                                        ▼
+//!                                   quarantined: the thread ends
+//! ```
+
+mod live;
+mod thread;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+pub use self::live::Live;
+pub(super) use self::live::Pre;
+use self::thread::Life;
+use super::engine::{Engine, THREAD_STACK_BYTES};
+use super::mailbox::{Busy, Mailbox};
+use super::sandbox::{Plugin, Stats};
+use super::{CheckpointStore, Events};
+use crate::config::PluginConfig;
+use crate::model::{Frame, Series};
+
+/// A handle on the thread. Dropping it lets the thread end by itself.
+#[derive(Debug)]
+pub struct Detector {
+    plugin: Arc<Plugin>,
+    mailbox: Arc<Mailbox<Frame>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Detector {
+    pub(super) fn start(
+        engine: &Arc<Engine>,
+        pre: &Pre,
+        config: &PluginConfig,
+        checkpoints: Arc<dyn CheckpointStore>,
+        events: Events,
+    ) -> std::io::Result<Self> {
+        let plugin = Plugin::new(config);
+        let mailbox = Arc::new(Mailbox::new());
+        let life = Life::new(engine, pre, config, &plugin, &mailbox, checkpoints, events);
+        let thread = std::thread::Builder::new()
+            .name(thread_name(&config.name))
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || life.live())?;
+        Ok(Self { plugin, mailbox, thread: Some(thread) })
+    }
+
+    /// The series that its frames have from now on, in column order. The
+    /// answer to a `Ready`, and whenever they change. Ignored while there is
+    /// no instance to tell.
+    pub fn bind(&self, series: Vec<Series>) {
+        self.mailbox.bind(series);
+    }
+
+    /// Hands it a frame that fits the newest binding.
+    pub fn observe(&self, frame: Frame) -> Result<(), Busy> {
+        self.mailbox.put(frame, |frame, columns| {
+            let columns = columns.ok_or(Busy::NotReady)?;
+            let wanted = frame.rows.len().checked_mul(columns);
+            match wanted == Some(frame.values.len()) {
+                true => Ok(()),
+                false => Err(Busy::Shape { wanted: columns, found: frame.values.len() }),
+            }
+        })
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.plugin.stats()
+    }
+
+    /// Ends it and waits: for the call in flight to be interrupted, and for a
+    /// last checkpoint. Its events must still be received, or their channel
+    /// be closed.
+    pub fn stop(mut self) {
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            // It catches its own panics.
+            let _ = thread.join();
+        }
+    }
+
+    fn signal(&self) {
+        self.mailbox.stop();
+        self.plugin.stop();
+    }
+}
+
+impl Drop for Detector {
+    fn drop(&mut self) {
+        self.signal();
+    }
+}
+
+/// The kernel shows 15 bytes.
+pub(super) fn thread_name(plugin: &str) -> String {
+    let name: String = plugin.chars().filter(char::is_ascii_graphic).take(12).collect();
+    format!("p:{name}")
+}

@@ -1,0 +1,334 @@
+//! From a plugin file to a component that may run.
+//!
+//! Invariant: a [`Loaded`] was verified, compiled for this engine, imports
+//! nothing but what the contract gives, and was an instance once already.
+//!
+//! ```text
+//! file ─verify─▶ package ─cache or compile─▶ native code ─load─▶ component
+//!      ─imports─▶ ─world─▶ ─self-test: one instance─▶ Loaded   (then sealed)
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::{CHECKPOINT, DETECT, HEAL, IMPORTS};
+use super::cache::{Cache, CacheError, Found};
+use super::compile::Compiler;
+use super::detector::{self, Detector, Live};
+use super::engine::{Engine, EngineError, MEMORY_BYTES_MAX};
+use super::error::{Cause, PluginError};
+use super::healer::{self, Healer, Once};
+use super::package::{Admission, Manifest, Package, World};
+use super::sandbox::{self, Guest, Plugin};
+use super::{CheckpointStore, Events};
+use crate::config::{Paths, PluginConfig, TrustConfig};
+use crate::model::Condition;
+use crate::trust::{Keyring, TrustError};
+
+const COMPILE_DEADLINE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+/// Runs plugins: one for the daemon's life.
+pub struct Host {
+    engine: Arc<Engine>,
+    linker: Linker<Guest>,
+    ring: Keyring,
+    compiler: Compiler,
+    cache: Result<Cache, CacheError>,
+}
+
+/// A plugin that may be started, again and again.
+#[derive(Clone)]
+pub struct Loaded {
+    config: PluginConfig,
+    manifest: Manifest,
+    world: World,
+    pre: Pre,
+    origin: CodeOrigin,
+}
+
+#[derive(Clone)]
+enum Pre {
+    Detector(detector::Pre),
+    Healer(healer::Pre),
+}
+
+/// Where its native code came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeOrigin {
+    Compiled,
+    /// The sealed cache.
+    Cached,
+}
+
+/// A plugin that was started.
+#[derive(Debug)]
+pub enum Running {
+    Detector(Detector),
+    Healer(Healer),
+}
+
+impl Host {
+    /// An engine for so many plugins, whose keys are trusted as `trust` says.
+    /// A state folder that cannot be written costs the cache, not the host.
+    pub fn new(paths: &Paths, trust: &TrustConfig, plugins: usize) -> Result<Self, HostError> {
+        let ring = Keyring::new(trust)?;
+        let engine = Engine::new(u32::try_from(plugins.max(1)).unwrap_or(u32::MAX))?;
+        let linker = sandbox::linker(&engine).map_err(EngineError::from)?;
+        let cache = Cache::open(&paths.state, engine.fingerprint());
+        if let Err(error) = &cache {
+            tracing::warn!("{error}");
+        }
+        let compiler = Compiler {
+            program: paths.programs.join("homeostat-compile"),
+            deadline: COMPILE_DEADLINE,
+        };
+        Ok(Self { engine: Arc::new(engine), linker, ring, compiler, cache })
+    }
+
+    /// What is degraded.
+    pub fn conditions(&self) -> Vec<Condition> {
+        let cache = self
+            .cache
+            .as_ref()
+            .err()
+            .map(|error| Condition { name: "plugin.cache".into(), detail: error.to_string() });
+        cache.into_iter().collect()
+    }
+
+    /// Verifies, compiles or finds in the cache, tests. Blocks: for as long as
+    /// the compiler takes, at first, and for a millisecond or so ever after.
+    pub fn load(&self, config: &PluginConfig, floor: u64) -> Result<Loaded, PluginError> {
+        let named = |cause| PluginError::new(&config.name, cause);
+        let bytes = Package::read(&config.package).map_err(|error| named(error.into()))?;
+        let package = Package::verify(&bytes, &self.ring, &Admission::of(config, floor))
+            .map_err(|error| named(error.into()))?;
+        self.prepare(config, &package)
+    }
+
+    /// The rest of [`Host::load`], for a package that was verified elsewhere.
+    pub fn prepare(&self, config: &PluginConfig, package: &Package) -> Result<Loaded, PluginError> {
+        self.prepared(config, package).map_err(|cause| {
+            let version = &package.manifest().version;
+            PluginError::new(&format!("{} {version}", config.name), cause)
+        })
+    }
+
+    fn prepared(&self, config: &PluginConfig, package: &Package) -> Result<Loaded, Cause> {
+        check_memory(config, package.manifest())?;
+        let digest = package.digest();
+        let cached = self.cached(digest);
+        let (component, native) = match cached {
+            Some(component) => (component, None),
+            None => {
+                let native =
+                    self.compiler.compile(package.component(), self.engine.reservation())?;
+                (self.deserialize(&native)?, Some(native))
+            }
+        };
+        check_imports(&component)?;
+        check_world(&component, package.world())?;
+        let pre = self.pre(&component, package.world())?;
+        self.self_test(config, &pre)?;
+        let origin = match native {
+            None => CodeOrigin::Cached,
+            Some(native) => {
+                self.seal(digest, &native);
+                CodeOrigin::Compiled
+            }
+        };
+        let (manifest, world) = (package.manifest().clone(), package.world());
+        Ok(Loaded { config: config.clone(), manifest, world, pre, origin })
+    }
+
+    pub fn start_detector(
+        &self,
+        loaded: &Loaded,
+        checkpoints: Arc<dyn CheckpointStore>,
+        events: Events,
+    ) -> Result<Detector, PluginError> {
+        let named = |cause| PluginError::new(&loaded.config.name, cause);
+        let Pre::Detector(pre) = &loaded.pre else {
+            return Err(named(wrong_role("a detector", loaded.world)));
+        };
+        Detector::start(&self.engine, pre, &loaded.config, checkpoints, events)
+            .map_err(|error| named(Cause::Thread(error)))
+    }
+
+    pub fn start_healer(&self, loaded: &Loaded, events: Events) -> Result<Healer, PluginError> {
+        let named = |cause| PluginError::new(&loaded.config.name, cause);
+        let Pre::Healer(pre) = &loaded.pre else {
+            return Err(named(wrong_role("a healer", loaded.world)));
+        };
+        Healer::start(&self.engine, pre, &loaded.config, events)
+            .map_err(|error| named(Cause::Thread(error)))
+    }
+
+    /// As a detector or as a healer, whichever it is.
+    pub fn start(
+        &self,
+        loaded: &Loaded,
+        checkpoints: Arc<dyn CheckpointStore>,
+        events: Events,
+    ) -> Result<Running, PluginError> {
+        match &loaded.pre {
+            Pre::Detector(_) => {
+                self.start_detector(loaded, checkpoints, events).map(Running::Detector)
+            }
+            Pre::Healer(_) => self.start_healer(loaded, events).map(Running::Healer),
+        }
+    }
+
+    /// Forgets the native code of every plugin that is not among these.
+    pub fn retain(&self, digests: &BTreeSet<String>) {
+        if let Ok(cache) = &self.cache {
+            cache.retain(digests);
+        }
+    }
+
+    fn cached(&self, digest: &str) -> Option<Component> {
+        let cache = self.cache.as_ref().ok()?;
+        let why = match cache.get(digest) {
+            Found::Nothing => return None,
+            Found::Dropped(why) => why,
+            Found::Code(native) => match self.deserialize(&native) {
+                Ok(component) => return Some(component),
+                Err(error) => {
+                    cache.drop_entry(digest, "");
+                    error.to_string()
+                }
+            },
+        };
+        tracing::warn!(digest, "native code from the cache was dropped, compiling anew: {why}");
+        None
+    }
+
+    fn deserialize(&self, native: &[u8]) -> Result<Component, Cause> {
+        // SAFETY: these bytes are native code that our own compiler wrote.
+        // Either it wrote them to our pipe a moment ago, as the program that
+        // the operator installed beside the daemon, or they were read from the
+        // cache once and the MAC that only this daemon can make held over
+        // these very bytes, this component and this engine. A plugin's author
+        // never supplies them.
+        let component = unsafe { Component::deserialize(self.engine.wasmtime(), native) };
+        component.map_err(|error| Cause::Native { why: format!("{error:#}") })
+    }
+
+    fn pre(&self, component: &Component, world: World) -> Result<Pre, Cause> {
+        let link = |error: wasmtime::Error| Cause::Link { why: format!("{error:#}") };
+        let instance = self.linker.instantiate_pre(component).map_err(link)?;
+        Ok(match world {
+            World::Detector | World::DetectorResumable => {
+                Pre::Detector(detector::Pre::new(instance, world).map_err(link)?)
+            }
+            World::Healer => Pre::Healer(healer::Pre::new(instance).map_err(link)?),
+        })
+    }
+
+    /// Only an instance proves that its exports have the contract's types.
+    fn self_test(&self, config: &PluginConfig, pre: &Pre) -> Result<(), Cause> {
+        let plugin = Plugin::new(config);
+        match pre {
+            Pre::Detector(pre) => Live::open(&self.engine, pre, &plugin).map(drop)?,
+            Pre::Healer(pre) => Once::open(&self.engine, pre, &plugin).map(drop)?,
+        }
+        Ok(())
+    }
+
+    fn seal(&self, digest: &str, native: &[u8]) {
+        if let Ok(cache) = &self.cache
+            && let Err(error) = cache.put(digest, native)
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+impl Loaded {
+    pub fn config(&self) -> &PluginConfig {
+        &self.config
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    pub fn origin(&self) -> CodeOrigin {
+        self.origin
+    }
+
+    pub fn is_healer(&self) -> bool {
+        self.world == World::Healer
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("name", &self.manifest.name)
+            .field("version", &self.manifest.version)
+            .field("world", &self.world)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_memory(config: &PluginConfig, manifest: &Manifest) -> Result<(), Cause> {
+    let given = config.memory_max_bytes.min(MEMORY_BYTES_MAX);
+    if manifest.limits.memory_bytes > given {
+        return Err(Cause::Memory { wanted: manifest.limits.memory_bytes, given });
+    }
+    Ok(())
+}
+
+fn check_imports(component: &Component) -> Result<(), Cause> {
+    let ty = component.component_type();
+    let foreign: Vec<_> = ty
+        .imports(component.engine())
+        .map(|(name, _)| name)
+        .filter(|name| !IMPORTS.contains(name))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Cause::Imports { found: foreign.join(", "), allowed: IMPORTS.join(", ") });
+    }
+    Ok(())
+}
+
+fn check_world(component: &Component, world: World) -> Result<(), Cause> {
+    let ty = component.component_type();
+    let found: Vec<_> = ty.exports(component.engine()).map(|(name, _)| name).collect();
+    let wanted: &[&str] = match world {
+        World::Detector => &[DETECT],
+        World::DetectorResumable => &[DETECT, CHECKPOINT],
+        World::Healer => &[HEAL],
+    };
+    if !wanted.iter().all(|name| found.contains(name)) {
+        return Err(Cause::World {
+            world,
+            wanted: wanted.join(", "),
+            found: match found.is_empty() {
+                true => "nothing".into(),
+                false => found.join(", "),
+            },
+        });
+    }
+    Ok(())
+}
+
+fn wrong_role(wanted: &'static str, found: World) -> Cause {
+    Cause::Role { wanted, found }
+}
