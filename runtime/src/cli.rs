@@ -55,7 +55,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if let Some(text) = failure.text() {
-                eprintln!("homeostat: {text}");
+                eprintln!("{text}");
             }
             failure.exit().into()
         }
@@ -67,6 +67,7 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
     match &cli.verb {
         Verb::Run => {
             let config = config::load(&file(cli, None)).map_err(Failure::Configuration)?;
+            log_to_stderr();
             crate::daemon::run(config).map_err(Failure::Daemon)?;
         }
         Verb::Status(face) => {
@@ -176,6 +177,19 @@ impl Out<'_> {
             Err(mistakes) => Err(Failure::Configuration(mistakes)),
         }
     }
+}
+
+/// The daemon's own log; `HOMEOSTAT_LOG` has its filter, as tracing-subscriber
+/// reads one. The journal of systemd has a clock of its own.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("HOMEOSTAT_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only fails where a log is set up already, which then is the one wanted.
+    let _ = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().try_init(),
+        None => log.try_init(),
+    };
 }
 
 fn file(cli: &Cli, named: Option<&Path>) -> PathBuf {

@@ -5,6 +5,7 @@
 //! handed its own part, never the whole.
 
 mod cycle;
+mod document;
 mod entry;
 mod machine;
 mod mistake;
@@ -264,7 +265,7 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
     let text = machine::read_trusted(&path).map_err(|unreadable| {
         Mistakes::of_file(
             &path,
-            "a configuration that only root or its owner can write",
+            "a configuration file, writable only by root or its owner",
             unreadable.found,
             unreadable.hint,
         )
@@ -275,7 +276,7 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
 /// What `text` means on `machine`. `path` names the file in mistakes, and
 /// relative paths start at its folder.
 pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mistakes> {
-    let doc = reader::Document::new(path, text, machine);
+    let doc = document::Document::new(path, text, machine);
     match DeTable::parse(text) {
         Ok(root) => {
             let typed = doc.read(root.get_ref(), typed::file);

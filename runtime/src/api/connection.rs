@@ -34,7 +34,7 @@ const HEADERS_MAX: usize = 32;
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\nconnection: close\r\n\r\n\
+    content-type: application/json\r\ncontent-length: 66\r\nconnection: close\r\n\r\n\
     {\"error\":\"too-many\",\"text\":\"too many callers at once; try again\"}\n";
 
 /// By when a connection must have made progress.

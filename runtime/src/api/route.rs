@@ -16,8 +16,9 @@ use tokio::time::timeout;
 use super::answer::{self, Answer};
 use super::connection::Leash;
 use super::{Outlets, Request, event, history};
+use crate::model::view::IncidentView;
 use crate::model::{Command, CommandError, IncidentId};
-use crate::story;
+use crate::story::{self, Passage};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -116,11 +117,23 @@ async fn tell_incident(desk: &Desk, id: &str) -> Answer {
         let text = format!("no incident is called {id}; `homeostat incidents --all` lists them");
         return answer::refusal(StatusCode::NOT_FOUND, "no-such-incident", text);
     };
-    // The driver knows the phase better than the records do: it also waits.
     if let Some(incident) = view.incidents.iter().find(|incident| incident.id == id) {
+        // The driver knows the phase better than the records do: it also waits.
         story.phase.clone_from(&incident.phase);
+        story.chapters.iter_mut().for_each(|chapter| fill(&mut chapter.passage, incident));
     }
     answer::json(StatusCode::OK, &story)
+}
+
+/// A finding whose record lies far back, or was dropped for room, as the driver
+/// still has it. A key that two detectors use stays unfilled.
+fn fill(passage: &mut Passage, incident: &IncidentView) {
+    if let Passage::Seen { key, finding: finding @ None, .. } = passage {
+        let mut alike = incident.findings.iter().filter(|known| known.key == *key);
+        if let (Some(only), None) = (alike.next(), alike.next()) {
+            *finding = Some(only.clone());
+        }
+    }
 }
 
 async fn command(desk: &Desk, caller: Caller, request: hyper::Request<Incoming>) -> Answer {

@@ -80,7 +80,9 @@ impl Failure {
     pub fn text(&self) -> Option<String> {
         match self {
             Self::Output(error) if is_broken_pipe(error) => None,
-            _ => Some(self.to_string()),
+            // Each line begins with its place, as editors and people look for it.
+            Self::Configuration(mistakes) => Some(mistakes.to_string()),
+            _ => Some(format!("homeostat: {self}")),
         }
     }
 }

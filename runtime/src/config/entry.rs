@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::document::At;
 use super::probe::{command, environment, probes};
-use super::reader::{At, Section};
+use super::reader::Section;
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
 use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
 use crate::model::catalogue::CATALOGUE;
@@ -59,7 +60,7 @@ fn digest(section: &mut Section<'_>) -> String {
     let text = section.need_text("digest", wanted, hint);
     value::digest(&text.value).unwrap_or_else(|| {
         if section.has("digest") {
-            section.note("digest", wanted, value::quoted(&text.value), "64 hex digits");
+            section.note("digest", wanted, value::quoted(&text.value), "it has 64 hex digits");
         }
         String::new()
     })

@@ -4,35 +4,17 @@
 //! stand-in, so that the next mistake is found too; the stand-ins never leave
 //! the room, because `load` gives no configuration when there is a mistake.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+mod many;
+
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::machine::Machine;
-use super::mistake::{Mistake, Mistakes, suggest};
+use super::document::{At, Document};
+use super::mistake::suggest;
 use super::value;
-
-/// Entries of one list; a box has a handful of each.
-const LIST_LEN_MAX: usize = 256;
-
-/// A value and the byte of the file where it begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct At<T> {
-    pub value: T,
-    pub offset: usize,
-}
-
-/// The file, and what is wrong with it so far.
-pub(super) struct Document<'d> {
-    file: &'d Path,
-    text: &'d str,
-    pub machine: &'d Machine,
-    mistakes: RefCell<Vec<Mistake>>,
-}
 
 /// One table of it. Knows which keys were asked for, so that the others are
 /// unknown keys.
@@ -44,63 +26,8 @@ pub(super) struct Section<'d> {
     asked: Vec<String>,
 }
 
-impl<'d> Document<'d> {
-    pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine) -> Self {
-        Self { file, text, machine, mistakes: RefCell::default() }
-    }
-
-    pub fn note(
-        &self,
-        offset: usize,
-        place: &str,
-        wanted: impl Into<String>,
-        found: impl Into<String>,
-        hint: Option<String>,
-    ) {
-        let before = self.before(offset);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        self.mistakes.borrow_mut().push(Mistake {
-            file: self.file.to_owned(),
-            line: Some(self.line(offset)),
-            column: Some(before[line_start..].chars().count() + 1),
-            place: place.to_owned(),
-            wanted: wanted.into(),
-            found: found.into(),
-            hint,
-        });
-    }
-
-    fn before(&self, offset: usize) -> &'d str {
-        self.text.get(..offset).unwrap_or(self.text)
-    }
-
-    /// Counted from 1.
-    pub fn line(&self, offset: usize) -> usize {
-        self.before(offset).matches('\n').count() + 1
-    }
-
-    /// Reads the whole file through `read`.
-    pub fn read<R>(&'d self, root: &'d DeTable<'d>, read: impl FnOnce(&mut Section<'d>) -> R) -> R {
-        Section::new(self, Some(root), 0, String::new()).through(read)
-    }
-
-    /// A relative path starts at the folder of the file.
-    pub fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("/")).join(path)
-    }
-
-    pub fn mistakes(&self) -> Mistakes {
-        Mistakes::sorted(self.mistakes.take())
-    }
-
-    pub fn finish<T>(&self, config: T) -> Result<T, Mistakes> {
-        let mistakes = self.mistakes();
-        if mistakes.mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
-    }
-}
-
 impl<'d> Section<'d> {
-    fn new(
+    pub(super) fn new(
         doc: &'d Document<'d>,
         table: Option<&'d DeTable<'d>>,
         offset: usize,
@@ -109,7 +36,7 @@ impl<'d> Section<'d> {
         Self { doc, table, offset, place, asked: Vec::new() }
     }
 
-    fn through<R>(mut self, read: impl FnOnce(&mut Self) -> R) -> R {
+    pub(super) fn through<R>(mut self, read: impl FnOnce(&mut Self) -> R) -> R {
         let result = read(&mut self);
         self.note_unknown_keys();
         result
@@ -308,93 +235,6 @@ impl<'d> Section<'d> {
         choice
     }
 
-    pub fn texts(&mut self, key: &str) -> Option<Vec<At<String>>> {
-        let value = self.get(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            self.note_value(key, "a list of texts", value);
-            return None;
-        };
-        let mut texts = Vec::new();
-        for item in items.iter().take(LIST_LEN_MAX) {
-            match item.get_ref() {
-                DeValue::String(text) => {
-                    texts.push(At { value: text.clone().into_owned(), offset: item.span().start })
-                }
-                _ => self.note_value(key, "a text in quotes", item),
-            }
-        }
-        self.check_len(key, items.len());
-        Some(texts)
-    }
-
-    /// Items that are texts or whole numbers, the numbers written out.
-    pub fn words(&mut self, key: &str) -> Vec<At<String>> {
-        let Some(value) = self.get(key) else { return Vec::new() };
-        let DeValue::Array(items) = value.get_ref() else {
-            self.note_value(key, "a list", value);
-            return Vec::new();
-        };
-        self.check_len(key, items.len());
-        items.iter().take(LIST_LEN_MAX).filter_map(|item| self.as_word(key, item)).collect()
-    }
-
-    /// A text or a whole number, the number written out.
-    pub fn word(&mut self, key: &str) -> Option<At<String>> {
-        let value = self.get(key)?;
-        self.as_word(key, value)
-    }
-
-    fn as_word(&self, key: &str, item: &Spanned<DeValue<'d>>) -> Option<At<String>> {
-        let value = match item.get_ref() {
-            DeValue::String(text) => Some(text.clone().into_owned()),
-            other => value::integer(other).map(|number| number.to_string()),
-        };
-        if value.is_none() {
-            self.note_value(key, "a text or a whole number", item);
-        }
-        value.map(|value| At { value, offset: item.span().start })
-    }
-
-    /// Keys that are known here, but mean nothing as the rest stands.
-    pub fn ignore(&mut self, keys: &[&str]) {
-        self.asked.extend(keys.iter().map(|key| (*key).to_owned()));
-    }
-
-    /// A table whose values are texts.
-    pub fn text_map(&mut self, key: &str) -> BTreeMap<String, String> {
-        let Some(value) = self.get(key) else { return BTreeMap::new() };
-        let DeValue::Table(table) = value.get_ref() else {
-            self.note_value(key, "a table of texts, such as { NAME = \"value\" }", value);
-            return BTreeMap::new();
-        };
-        let mut map = BTreeMap::new();
-        for (name, item) in table.iter() {
-            match item.get_ref() {
-                DeValue::String(text) => {
-                    map.insert(name.get_ref().to_string(), text.clone().into_owned());
-                }
-                _ => self.note_value(&format!("{key}.{}", name.get_ref()), "a text", item),
-            }
-        }
-        map
-    }
-
-    /// A table whose values are lists of texts.
-    pub fn texts_map(&mut self, key: &str) -> BTreeMap<String, Vec<String>> {
-        self.section(key, |section| {
-            let keys: Vec<String> = section
-                .table
-                .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())
-                .unwrap_or_default();
-            keys.into_iter()
-                .map(|key| {
-                    let texts = section.texts(&key).unwrap_or_default();
-                    (key, texts.into_iter().map(|text| text.value).collect())
-                })
-                .collect()
-        })
-    }
-
     /// A table of any shape, as JSON text; `{}` when it is missing.
     pub fn json(&mut self, key: &str) -> String {
         let Some(value) = self.get(key) else { return "{}".into() };
@@ -408,52 +248,6 @@ impl<'d> Section<'d> {
                 self.doc.note(value.span().start, &self.at(key), wanted, found, None);
                 "{}".into()
             }
-        }
-    }
-
-    /// A sub-table; an empty one when it is missing.
-    pub fn section<R>(&mut self, key: &str, read: impl FnOnce(&mut Section<'d>) -> R) -> R {
-        let (table, offset) = match self.get(key) {
-            None => (None, self.offset),
-            Some(value) => match value.get_ref() {
-                DeValue::Table(table) => (Some(table), value.span().start),
-                _ => {
-                    self.note_value(key, &format!("a table: [{}]", self.at(key)), value);
-                    (None, value.span().start)
-                }
-            },
-        };
-        Section::new(self.doc, table, offset, self.at(key)).through(read)
-    }
-
-    /// A list of tables, each read by `read`.
-    pub fn each<R>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'d>) -> R) -> Vec<R> {
-        let Some(value) = self.get(key) else { return Vec::new() };
-        let DeValue::Array(items) = value.get_ref() else {
-            self.note_value(key, &format!("a list of tables: [[{}]]", self.at(key)), value);
-            return Vec::new();
-        };
-        self.check_len(key, items.len());
-        let mut all = Vec::new();
-        for (index, item) in items.iter().enumerate().take(LIST_LEN_MAX) {
-            let DeValue::Table(table) = item.get_ref() else {
-                self.note_value(key, "a table", item);
-                continue;
-            };
-            let place = match table.get("name").map(Spanned::get_ref) {
-                Some(DeValue::String(name)) => format!("{}.{name}", self.at(key)),
-                _ => format!("{}[{}]", self.at(key), index + 1),
-            };
-            all.push(
-                Section::new(self.doc, Some(table), item.span().start, place).through(&mut read),
-            );
-        }
-        all
-    }
-
-    fn check_len(&self, key: &str, len: usize) {
-        if len > LIST_LEN_MAX {
-            self.note(key, format!("at most {LIST_LEN_MAX} entries"), format!("{len}"), "");
         }
     }
 }

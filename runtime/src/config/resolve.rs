@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::document::{At, Document};
+use super::entry::{TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
-use super::reader::{At, Document};
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
 use crate::model::{Graph, Target, TargetId, TargetKind};
@@ -17,47 +18,13 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "external", typed.externals.iter().map(|external| &external.name));
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
 
-    let plugin_names: Vec<String> = names(&typed.plugins);
-    let externals: Vec<_> = typed.externals.into_iter().map(|external| external.what).collect();
-    let external_names: Vec<String> = externals.iter().map(|e| e.name.clone()).collect();
-    let workload_names: Vec<String> = names(&typed.workloads);
+    let plugin_names = names(&typed.plugins);
+    let workload_names = names(&typed.workloads);
+    let external_names = names(&typed.externals);
     let known = Known { workloads: &workload_names, externals: &external_names };
-
-    let mut edges = Vec::new();
-    let workloads: Vec<_> = typed
-        .workloads
-        .into_iter()
-        .map(|workload| {
-            let place = format!("{}.needs", workload.what.place);
-            let needs = needs(doc, &place, &workload.what.needs, &known);
-            edges.extend(needs.iter().filter_map(|need| {
-                let to = need.value.strip_prefix("workload:")?.to_owned();
-                Some(cycle::Edge { from: workload.name.value.clone(), to, offset: need.offset })
-            }));
-            let needs = needs.into_iter().map(|need| need.value).collect();
-            WorkloadConfig { needs, ..workload.what.config }
-        })
-        .collect();
-    for cycle in cycle::cycles(&edges) {
-        let place = format!("workload.{}.needs", cycle.edge.from);
-        let found = format!("a circle: {}", cycle.path.join(" → "));
-        let hint = "they would wait for each other; take one of the needs away".to_owned();
-        doc.note(cycle.edge.offset, &place, "needs that lead nowhere back", found, Some(hint));
-    }
-
+    let workloads = workloads(doc, typed.workloads, &known);
     let graph = graph(&workloads, &external_names);
-    let plugins: Vec<_> = typed
-        .plugins
-        .into_iter()
-        .map(|plugin| {
-            let place = format!("{}.targets", plugin.what.place);
-            for target in &plugin.what.targets {
-                note_unknown_target(doc, &place, target, &graph);
-            }
-            let targets = plugin.what.targets.into_iter().map(|target| target.value).collect();
-            PluginConfig { targets, ..plugin.what.config }
-        })
-        .collect();
+    let plugins = plugins(doc, typed.plugins, &graph);
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
 
     Config {
@@ -72,10 +39,46 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         incident,
         plugins,
         workloads,
-        externals,
+        externals: typed.externals.into_iter().map(|external| external.what).collect(),
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
         graph,
     }
+}
+
+fn workloads(
+    doc: &Document<'_>,
+    typed: Vec<Named<TypedWorkload>>,
+    known: &Known<'_>,
+) -> Vec<WorkloadConfig> {
+    let mut edges = Vec::new();
+    let mut all = Vec::new();
+    for Named { name, what } in typed {
+        let needs = needs(doc, &format!("{}.needs", what.place), &what.needs, known);
+        edges.extend(needs.iter().filter_map(|need| {
+            let to = need.value.strip_prefix("workload:")?.to_owned();
+            Some(cycle::Edge { from: name.value.clone(), to, offset: need.offset })
+        }));
+        let needs = needs.into_iter().map(|need| need.value).collect();
+        all.push(WorkloadConfig { needs, ..what.config });
+    }
+    for cycle in cycle::cycles(&edges) {
+        let place = format!("workload.{}.needs", cycle.edge.from);
+        let found = format!("a circle: {}", cycle.path.join(" → "));
+        let hint = "they would wait for each other; take one of the needs away".to_owned();
+        doc.note(cycle.edge.offset, &place, "needs that lead nowhere back", found, Some(hint));
+    }
+    all
+}
+
+fn plugins(doc: &Document<'_>, typed: Vec<Named<TypedPlugin>>, graph: &Graph) -> Vec<PluginConfig> {
+    let resolve = |TypedPlugin { config, targets, place }| {
+        for target in &targets {
+            note_unknown_target(doc, &format!("{place}.targets"), target, graph);
+        }
+        let targets = targets.into_iter().map(|target| target.value).collect();
+        PluginConfig { targets, ..config }
+    };
+    typed.into_iter().map(|plugin| resolve(plugin.what)).collect()
 }
 
 struct Known<'k> {

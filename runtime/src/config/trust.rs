@@ -5,8 +5,9 @@
 
 use ed25519_dalek::VerifyingKey;
 
+use super::document::At;
 use super::machine::read_trusted;
-use super::reader::{At, Section};
+use super::reader::Section;
 use super::{PublisherKey, TrustConfig, value};
 
 const KEY_WANTED: &str = "an ed25519 public key: 32 bytes in hex or base64";

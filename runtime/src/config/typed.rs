@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::reader::{At, Section};
+use super::document::At;
+use super::reader::Section;
 use super::{
     ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
     SourceConfig, StoreConfig, TrustConfig,
