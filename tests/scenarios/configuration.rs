@@ -19,7 +19,7 @@ fn every_mistake_is_named_at_once_with_its_line_and_a_hint() {
         .replace("start_grace_ms = 10000", "start_grace_ms = \"long\"");
     fs::write(&good, &bad).expect("the story's folder can be written");
 
-    let run = cli(&["config", "check", "--config", &path(&good), "--json"], &[]);
+    let run = cli(&["config", "check", &path(&good), "--json"], &[]);
     assert!(!run.status.success());
     let said: Value = serde_json::from_slice(&run.stdout).expect("--json says JSON");
     let mistakes = said["mistakes"].as_array().expect("a list of mistakes");

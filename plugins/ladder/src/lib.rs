@@ -1,1 +1,108 @@
+//! Remedies per kind of trouble, cheapest first: one rung, a pause that doubles,
+//! the next rung, and in the end a person.
+//!
+//! ```text
+//!  not ours (external) ─▶ wait          no row for the kind ─▶ decline
+//!  first step with tries left:
+//!     not permitted for now ─▶ wait     not permitted at all ─▶ next step
+//!     its pause still runs  ─▶ wait     else ─▶ act
+//!  no step left ─▶ give up, and say what was tried
+//! ```
+//!
+//! Invariant: the answer depends on the configuration and the incident alone,
+//! and nothing is proposed that its remedy does not allow.
 
+mod config;
+mod rung;
+
+use homeostat_sdk::{Decision, Error, Finding, Healer, Incident, healer};
+
+pub use config::Config;
+use config::{Step, to_ms};
+use rung::Rung;
+
+/// While nothing is wrong that could be named.
+const QUIET_WAIT_MS: u64 = 5_000;
+
+pub struct Ladder {
+    config: Config,
+}
+
+impl Healer for Ladder {
+    type Config = Config;
+
+    fn configure(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self { config })
+    }
+
+    fn decide(&self, incident: &Incident) -> Decision {
+        if let Some(wait) = self.not_ours(incident) {
+            return wait;
+        }
+        let wrong = incident.root_findings();
+        let Some(first) = wrong.first() else {
+            let root = short(&incident.root);
+            return match incident.findings.first() {
+                Some(other) => Decision::Decline(format!(
+                    "nothing is wrong with {root} itself, but with {}: {}",
+                    short(&other.target),
+                    other.kind
+                )),
+                None => Decision::wait(
+                    QUIET_WAIT_MS,
+                    format!("nothing is wrong with {root} at the moment"),
+                ),
+            };
+        };
+        // The worst that there is a row for.
+        let row = wrong.iter().find_map(|finding| {
+            Some((*finding, self.config.steps(&finding.kind, &finding.target)?))
+        });
+        match row {
+            Some((finding, steps)) => self.climb(incident, finding, &steps),
+            None => Decision::Decline(format!("no ladder for {}", first.kind)),
+        }
+    }
+}
+
+impl Ladder {
+    /// Trouble of something that only its owner can repair burns no rung, be it
+    /// the root itself or what the root needs.
+    fn not_ours(&self, incident: &Incident) -> Option<Decision> {
+        let outside = incident.findings.iter().find(|it| it.kind.starts_with("external."))?;
+        let name = short(&outside.target);
+        let root = short(&incident.root);
+        let why = if outside.target == incident.root {
+            format!("{name} is not ours to repair: waiting for it to come back")
+        } else {
+            format!("{root} needs {name}, which is failing and not ours to repair")
+        };
+        Some(Decision::wait(to_ms(self.config.external_wait_s), why))
+    }
+
+    fn climb(&self, incident: &Incident, finding: &Finding, steps: &[Step]) -> Decision {
+        let mut spent = Vec::new();
+        for step in steps {
+            match Rung::new(incident, step, &self.config).stand(finding) {
+                rung::Stand::Decide(decision) => return decision,
+                rung::Stand::Climb(why) => spent.push(why),
+            }
+        }
+        let tried = if spent.is_empty() {
+            "there is no remedy on its ladder".to_owned()
+        } else {
+            spent.join("; ")
+        };
+        Decision::GiveUp(format!("{}: {tried}", finding.message))
+    }
+}
+
+fn short(target: &str) -> &str {
+    target.split_once(':').map_or(target, |(_, name)| name)
+}
+
+healer!(Ladder);
+
+#[cfg(test)]
+mod tests;

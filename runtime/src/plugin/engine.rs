@@ -153,7 +153,11 @@ impl Engine {
 }
 
 fn fingerprint(reservation: Reservation, cpu: &str) -> String {
-    let config = sha256_hex(format!("{:?}", code_config(reservation)).as_bytes());
+    // Line by line in order: a compiler's settings are in a hash map.
+    let config = format!("{:#?}", code_config(reservation));
+    let mut config: Vec<&str> = config.lines().collect();
+    config.sort_unstable();
+    let config = sha256_hex(config.join("\n").as_bytes());
     format!(
         "homeostat {}; wasmtime {WASMTIME_VERSION}; {}-{}; config {config}; cpu {cpu}",
         env!("CARGO_PKG_VERSION"),

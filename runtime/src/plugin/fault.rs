@@ -7,6 +7,9 @@ use wasmtime::Trap;
 pub enum Fault {
     #[error("{during} trapped: {why}")]
     Trapped { during: &'static str, why: String },
+    /// It came back, or never began, and what it gave does not read.
+    #[error("{during} failed: {why}")]
+    Failed { during: &'static str, why: String },
     #[error("{during} ran past its deadline of {deadline_ms} ms")]
     Overrun { during: &'static str, deadline_ms: u32 },
     #[error("{during} wanted {wanted} bytes of memory, at most {max} are given ({why})")]
@@ -39,7 +42,8 @@ pub(super) struct Circumstances {
 impl Fault {
     pub(super) fn of(error: &wasmtime::Error, at: Circumstances) -> Self {
         let during = at.during;
-        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        let trap = error.downcast_ref::<Trap>();
+        if trap == Some(&Trap::Interrupt) {
             return Self::Overrun { during, deadline_ms: at.deadline_ms };
         }
         // The type behind it is private to wasmtime; a test holds its words.
@@ -49,7 +53,8 @@ impl Fault {
         let why = why(error, at.last_words);
         match at.memory_refused {
             Some((wanted, max)) => Self::Memory { during, wanted, max, why },
-            None => Self::Trapped { during, why },
+            None if trap.is_some() => Self::Trapped { during, why },
+            None => Self::Failed { during, why },
         }
     }
 }

@@ -1,1 +1,10 @@
-fn main() {}
+//! The plugin room on real parts: signed files, the real compiler program, the
+//! sealed cache, threads. The plugins are small and contrary, written in
+//! WebAssembly text so that they do exactly what a story needs.
+
+mod compiler;
+mod detector;
+mod guest;
+mod healer;
+mod load;
+mod rig;

@@ -9,7 +9,7 @@ use model_server::golden::Golden;
 use model_server::record::{Injection, Outcome, Sent};
 use model_server::timeline::{Outage, latency_us, tally};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::run::{Place, ended, lines_of, until};
 
@@ -112,11 +112,15 @@ fn a_hung_server_holds_up_neither_the_clock_nor_the_other_server() {
     place.inject(&["hang"]);
     let servers = [("hung", hung.address), ("sound", sound.address)];
     let arguments =
-        ["--rate", "100", "--count", "30", "--timeout-ms", "2000", "--in-flight-max", "8"];
+        ["--rate", "100", "--count", "60", "--timeout-ms", "3000", "--in-flight-max", "8"];
     let summary = summary(client(&place, &servers, &arguments));
-    assert_eq!(summary["servers"]["sound"]["results"]["good"], 30);
-    assert_eq!(summary["servers"]["hung"]["results"]["timeout"], 8);
-    assert_eq!(summary["servers"]["hung"]["results"]["unsent"], 22);
+    assert_eq!(summary["servers"]["hung"]["results"], json!({ "timeout": 8, "unsent": 52 }));
+    // On a busy machine the sound server's requests bunch up too; but were its
+    // bound shared with the hung one, no more than 8 could be good.
+    let sound = &summary["servers"]["sound"]["results"];
+    let (good, unsent) = (&sound["good"], sound["unsent"].as_u64().unwrap_or(0));
+    assert!(good.as_u64() > Some(8), "{sound}");
+    assert_eq!(good.as_u64().unwrap() + unsent, 60, "{sound}");
 }
 
 #[test]
@@ -146,7 +150,7 @@ fn the_two_records_together_tell_how_long_a_restart_took() {
     // nobody listens there.
     let mut first = place.serve(&["--listen", "127.0.0.77:0"]);
     let address = first.address;
-    let arguments = ["--rate", "100", "--timeout-ms", "20000"];
+    let arguments = ["--rate", "100", "--timeout-ms", "20000", "--in-flight-max", "1000"];
     let child = client(&place, &[("left", address)], &arguments);
     until_seen(&place, Outcome::Good, 5);
     place.inject(&["--server", "left", "crash"]);

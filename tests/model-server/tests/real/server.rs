@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::run::{Place, body_of, ended, killed_by, until};
+use crate::run::{Lines, Place, body_of, ended, killed_by, until};
 
 #[test]
 fn every_committed_picture_gets_the_committed_answer_alone_and_in_a_batch() {
@@ -196,10 +196,10 @@ fn a_stop_answers_what_is_in_flight_and_takes_nothing_new() {
 fn a_model_file_that_is_none_ends_the_start_with_its_name() {
     let place = Place::new();
     let path = place.write("bad.onnx", "not a model");
-    let mut server = place.start(&["--model", path.to_str().unwrap()], None);
-    let line = server.lines.until("ERROR");
+    let mut child = place.spawn(&["--model", path.to_str().unwrap()], None);
+    let line = Lines::of(&mut child).until("ERROR");
     assert!(line.contains("bad.onnx"), "{line}");
-    assert_eq!(server.ended().code(), Some(1));
+    assert_eq!(ended(&mut child).code(), Some(1));
 }
 
 #[test]

@@ -1,0 +1,235 @@
+//! One target: its process, its probes, and whether anybody wants to know.
+//!
+//! Invariant: while it has no process, or is meant to have none, its probes
+//! say nothing about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use homeostat_sdk::{CRITICAL, Finding, Mark, WARNING};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Grace, ProbeRule};
+use crate::probe::{Failing, Probe, Silence, Silent};
+use crate::process::{End, Process, Watch};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Target {
+    watch: Watch,
+    /// Meant to be stopped.
+    stopped: bool,
+    maintenance: bool,
+    probes: BTreeMap<String, Probe>,
+    /// Its process is among the series.
+    #[serde(skip)]
+    pub has_process: bool,
+    /// The frame said something of it.
+    #[serde(skip)]
+    touched: bool,
+}
+
+impl Target {
+    pub fn probe(&mut self, name: &str) -> &mut Probe {
+        if !self.probes.contains_key(name) {
+            self.probes.insert(name.to_owned(), Probe::default());
+        }
+        self.probes.get_mut(name).expect("it was put there a line above")
+    }
+
+    pub fn forget_probes_but(&mut self, bound: &BTreeSet<&str>) {
+        self.probes.retain(|name, _| bound.contains(name.as_str()));
+    }
+
+    pub fn begin_frame(&mut self) {
+        self.touched = false;
+        self.probes.values_mut().for_each(Probe::begin_frame);
+    }
+
+    pub fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    pub fn mark(&mut self, mark: &Mark, grace: Grace) {
+        let attempt = mark.text("attempt");
+        match mark.what.as_str() {
+            "workload.started" => {
+                self.stopped = false;
+                self.watch.started(mark.age_ms, attempt);
+                self.renew(mark.age_ms, grace.of_start(mark.num("start_grace_ms")));
+            }
+            "workload.adopted" => self.watch.started(mark.age_ms, attempt),
+            "workload.exited" => {
+                let asked = mark.flag("wanted") == Some(true);
+                let end = if asked { End::Asked } else { End::Unasked };
+                self.watch.exited(mark.age_ms, attempt, mark.text("status"), end);
+                self.quieten();
+            }
+            "workload.stopped" => {
+                self.stopped = true;
+                self.quieten();
+            }
+            "maintenance.on" => self.maintenance = true,
+            "maintenance.off" => self.maintenance = false,
+            _ => return,
+        }
+        self.touched = true;
+    }
+
+    pub fn booted(&mut self, age_ms: u64, grace: Grace) {
+        if self.watch.is_known() && self.watch.since_age_ms() > age_ms {
+            return;
+        }
+        if self.has_process {
+            self.watch.forget(age_ms);
+        }
+        self.renew(age_ms, grace.ms());
+    }
+
+    pub fn running(&mut self, age_ms: u64, runs: bool, settle_ms: u64, grace: Grace) {
+        self.touched = true;
+        let ran = !self.watch.has_ended();
+        self.watch.reading(age_ms, runs, settle_ms, grace.ms());
+        if ran && self.watch.has_ended() {
+            self.quieten();
+        }
+    }
+
+    pub fn desired(&mut self, running: bool) {
+        self.touched = true;
+        if !running && !self.stopped {
+            self.quieten();
+        }
+        self.stopped = !running;
+    }
+
+    pub fn reading(&mut self, probe: &str, age_ms: u64, good: bool, rule: &ProbeRule) {
+        self.touched = true;
+        if self.is_watched() && !self.is_stale(age_ms) {
+            self.probe(probe).reading(age_ms, good, rule);
+        }
+    }
+
+    pub fn overdue(&mut self, probe: &str, age_ms: u64, seconds: f64) {
+        self.touched = true;
+        if self.is_watched() && !self.is_stale(age_ms) {
+            self.probe(probe).overdue(seconds);
+        }
+    }
+
+    /// Ends a frame: silence is counted where an answer is due.
+    pub fn pass(&mut self, passed_ms: u64, now_age_ms: u64, rule: impl Fn(&str) -> ProbeRule) {
+        if !self.is_watched() {
+            return;
+        }
+        for (name, probe) in &mut self.probes {
+            probe.pass(passed_ms, now_age_ms, &rule(name));
+        }
+    }
+
+    /// All that is wrong with it, or none where it cannot be told.
+    pub fn verdict(&self, name: &str, box_hushed: bool) -> Option<Vec<Finding>> {
+        if box_hushed || self.maintenance || self.stopped {
+            return self.touched.then(Vec::new);
+        }
+        let silent = self.probes.values().any(|probe| probe.silent.is_some());
+        let findings: Vec<_> = self.gone(name).into_iter().chain(self.unwell(name)).collect();
+        let judged = self.touched && (self.is_known() || !findings.is_empty());
+        (judged || silent).then_some(findings)
+    }
+
+    fn is_known(&self) -> bool {
+        let probes = || self.probes.values().all(Probe::is_known);
+        (self.watch.is_known() || !self.has_process) && (!self.is_watched() || probes())
+    }
+
+    /// Whether its probes have anybody to ask.
+    fn is_watched(&self) -> bool {
+        !self.stopped && !self.watch.has_ended()
+    }
+
+    /// What was read of the process before says nothing of this one.
+    fn is_stale(&self, age_ms: u64) -> bool {
+        self.watch.is_known() && age_ms < self.watch.since_age_ms()
+    }
+
+    fn renew(&mut self, age_ms: u64, grace_ms: u64) {
+        let until_age_ms = age_ms.saturating_add(grace_ms);
+        self.probes.values_mut().for_each(|probe| probe.renew(Some(until_age_ms)));
+    }
+
+    /// Its probes have nobody to ask any more.
+    fn quieten(&mut self) {
+        self.probes.values_mut().for_each(|probe| probe.renew(None));
+    }
+
+    fn gone(&self, name: &str) -> Option<Finding> {
+        let Process::Ended { since_age_ms, attempt, status, end } = &self.watch.process else {
+            return None;
+        };
+        let short = short(name);
+        let how = status.as_deref().unwrap_or("status unknown");
+        let message = match end {
+            End::Asked => return None,
+            End::Unasked => format!("{short} ended and nobody asked it to: {how}"),
+            End::NotStartedAgain => format!("{short} was stopped and not started again: {how}"),
+            End::Missed => format!("{short} is not running, and nobody stopped it"),
+        };
+        let finding = Finding::new("process.gone", name, message)
+            .severity(CRITICAL)
+            .with("status", how)
+            .with("since_age_ms", *since_age_ms);
+        Some(match attempt {
+            Some(attempt) => finding.with("attempt", attempt.as_str()),
+            None => finding,
+        })
+    }
+
+    fn unwell<'a>(&'a self, target: &'a str) -> impl Iterator<Item = Finding> + 'a {
+        self.probes.iter().flat_map(move |(name, probe)| {
+            let failing = probe.failing.map(|it| failing(target, name, probe.column, it));
+            let silent = probe.silent.map(|it| silent(target, name, probe.column, it));
+            failing.into_iter().chain(silent)
+        })
+    }
+}
+
+fn failing(target: &str, probe: &str, column: usize, it: Failing) -> Finding {
+    let kind = if is_external(target) { "external.failing" } else { "probe.failing" };
+    let Failing { since_age_ms, bad, of } = it;
+    let message = format!(
+        "probe {probe} of {}: {bad} of its last {of} readings {} bad",
+        short(target),
+        if bad == 1 { "was" } else { "were" }
+    );
+    Finding::new(kind, target, message)
+        .part(probe)
+        .column(column)
+        .with("probe", probe)
+        .with("since_age_ms", since_age_ms)
+}
+
+fn silent(target: &str, probe: &str, column: usize, it: Silent) -> Finding {
+    let kind = if is_external(target) { "external.silent" } else { "probe.silent" };
+    let short = short(target);
+    let message = match it.why {
+        Silence::NeverReturned { overdue_s } => {
+            format!("probe {probe} of {short} does not return: {overdue_s:.0} s past its timeout")
+        }
+        Silence::NoReading { for_s } => {
+            format!("probe {probe} of {short} brought no verdict for {for_s:.0} s")
+        }
+    };
+    Finding::new(kind, target, message)
+        .part(probe)
+        .severity(WARNING)
+        .column(column)
+        .with("probe", probe)
+        .with("since_age_ms", it.since_age_ms)
+}
+
+fn is_external(target: &str) -> bool {
+    target.starts_with("external:")
+}
+
+fn short(target: &str) -> &str {
+    target.split_once(':').map_or(target, |(_, name)| name)
+}

@@ -1,0 +1,70 @@
+//! One rule over the lines of one target.
+//!
+//! Invariant: a line is an edge; what it raised stands until a mark that the
+//! rule names releases it, for no later silence proves that it did not happen.
+
+use std::collections::VecDeque;
+
+use homeostat_sdk::{Finding, Line};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{LineRule, selects};
+use crate::message::{number, quote};
+use crate::series::{forget, short};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latch {
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    hits: VecDeque<u64>,
+    standing: Option<Standing>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Standing {
+    since_age_ms: u64,
+    count: usize,
+    line: String,
+}
+
+impl Latch {
+    pub fn hit(&mut self, line: &Line, rule: &LineRule) {
+        if self.standing.is_some() {
+            return;
+        }
+        self.hits.push_back(line.age_ms);
+        forget(&mut self.hits, line.age_ms, rule.times, rule.within_ms);
+        if self.hits.len() >= rule.times {
+            self.standing = Some(Standing {
+                since_age_ms: line.age_ms,
+                count: self.hits.len(),
+                line: quote(&line.text),
+            });
+            self.hits.clear();
+        }
+    }
+
+    pub fn finding(&self, target: &str, rule: &LineRule) -> Option<Finding> {
+        let standing = self.standing.as_ref()?;
+        let message = rule.rule.message.fill(|gap| match gap {
+            "target" => Some(short(target).to_owned()),
+            "rule" => Some(rule.rule.name.clone()),
+            "count" => Some(standing.count.to_string()),
+            "within" => Some(number(rule.within_ms as f64 / 1_000.0)),
+            "line" => Some(standing.line.clone()),
+            _ => None,
+        });
+        let mut finding = Finding::new(&rule.rule.kind, target, message)
+            .severity(rule.rule.severity)
+            .with("line", standing.line.as_str())
+            .with("count", standing.count as u64)
+            .with("since_age_ms", standing.since_age_ms);
+        finding.key = format!("{}/{target}", rule.rule.name);
+        Some(finding)
+    }
+}
+
+pub fn matches(rule: &LineRule, line: &Line) -> bool {
+    selects(&rule.rule.target, &line.target)
+        && selects(&rule.source, &line.source)
+        && rule.pattern.is_in(&line.text)
+}
