@@ -178,14 +178,18 @@ impl Workloads {
         events: mpsc::Sender<WorkloadEvent>,
         options: Options,
     ) -> Result<Self, WorkloadError> {
+        // A shim has no working directory of ours, and a brand must be the same
+        // for every daemon.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let (run, state) = (absolute(&paths.run), absolute(&paths.state));
         let (statuses, snapshot) = watch::channel(BTreeMap::new());
         let settings = Arc::new(Settings {
             program: Program {
                 path: paths.programs.join("homeostat-shim"),
                 failpoint: options.shim_failpoint,
             },
-            run: paths.run.clone(),
-            state: paths.state.clone(),
+            run,
+            state,
             cgroup_home: options.cgroup_home,
             clock,
             statuses,

@@ -3,7 +3,9 @@
 
 use homeostat::model::ExitStatus;
 use homeostat::model::view::WorkloadState;
-use homeostat::workload::{Observed, WorkloadError};
+use homeostat::workload::Observed;
+#[cfg(feature = "failpoints")]
+use homeostat::workload::WorkloadError;
 use rustix::process::Signal;
 
 use crate::rig::{Rig, alive, attempt, eventually, kill};
