@@ -79,6 +79,9 @@ pub struct Driver {
     memory: Memory,
     detectors: BTreeMap<String, detect::Detecting>,
     healers: BTreeMap<String, ask::Asking>,
+    /// What plugins said before they arrived: a thread may be faster than the
+    /// word that it was started.
+    early: Vec<PluginEvent>,
     /// Series of the box; a `SeriesId` is an index into it.
     series: Vec<Series>,
     workloads: BTreeMap<String, WorkloadStatus>,
@@ -132,6 +135,7 @@ impl Driver {
             guard: Guard::new(config.guard.clone(), grants),
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
+            early: Vec::new(),
             proofs: proof::Proofs::new(&config),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),

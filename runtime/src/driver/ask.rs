@@ -53,6 +53,11 @@ impl Driver {
         self.healers.insert(asking.view.name.clone(), asking);
     }
 
+    /// Whether a healer of that name has arrived.
+    pub(super) fn has_healer(&self, plugin: &str) -> bool {
+        self.healers.get(plugin).is_some_and(|asking| asking.handle.is_some())
+    }
+
     /// Whether it was a healer that is ready.
     pub(super) fn healer_ready(&mut self, plugin: &str) -> bool {
         let Some(asking) = self.healers.get_mut(plugin) else { return false };

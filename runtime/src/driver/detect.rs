@@ -73,6 +73,13 @@ impl Detecting {
 
 impl Driver {
     pub(super) fn take_arrival(&mut self, arrival: Arrival) {
+        self.admit(arrival);
+        for event in std::mem::take(&mut self.early) {
+            self.take_plugin(event);
+        }
+    }
+
+    fn admit(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Detector { mut view, period_ms, targets, explains, handle } => {
                 self.explains.extend(explains);
@@ -131,6 +138,11 @@ impl Driver {
     }
 
     pub(super) fn take_plugin(&mut self, event: PluginEvent) {
+        let name = event.plugin();
+        if !self.detectors.contains_key(name) && !self.has_healer(name) {
+            self.early.push(event);
+            return;
+        }
         match event {
             PluginEvent::Ready { plugin, selectors } => self.bind(&plugin, &selectors),
             PluginEvent::Report { plugin, report, .. } => self.take_report(&plugin, report),
