@@ -13,6 +13,7 @@
 //! executed at most once, whoever is killed at whatever moment.
 
 mod cgroup;
+mod history;
 mod link;
 mod outlet;
 mod process;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::link::Program;
 use self::process::{Ask, Process, Settings};
+use self::record::Place;
 use crate::clock::Clock;
 use crate::config::{Paths, WorkloadConfig};
 use crate::model::view::WorkloadState;
@@ -153,6 +155,7 @@ pub enum WorkloadError {
 pub struct Workloads {
     asks: Arc<BTreeMap<String, mpsc::Sender<Ask>>>,
     snapshot: watch::Receiver<BTreeMap<String, WorkloadStatus>>,
+    strangers: Arc<[String]>,
 }
 
 impl Workloads {
@@ -175,18 +178,23 @@ impl Workloads {
         events: mpsc::Sender<WorkloadEvent>,
         options: Options,
     ) -> Result<Self, WorkloadError> {
+        // A shim has no working directory of ours, and a brand must be the same
+        // for every daemon.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let (run, state) = (absolute(&paths.run), absolute(&paths.state));
         let (statuses, snapshot) = watch::channel(BTreeMap::new());
         let settings = Arc::new(Settings {
             program: Program {
                 path: paths.programs.join("homeostat-shim"),
                 failpoint: options.shim_failpoint,
             },
-            run: paths.run.clone(),
-            state: paths.state.clone(),
+            run,
+            state,
             cgroup_home: options.cgroup_home,
             clock,
             statuses,
         });
+        let strangers = strangers(&configs, paths);
         let mut asks = BTreeMap::new();
         let mut found = Vec::new();
         for config in configs {
@@ -201,7 +209,13 @@ impl Workloads {
             let process = process.await.expect("finding a process does not panic");
             tokio::spawn(process.run(asks));
         }
-        Ok(Self { asks: Arc::new(asks), snapshot })
+        Ok(Self { asks: Arc::new(asks), snapshot, strangers: strangers.into() })
+    }
+
+    /// Workloads that run here and are not of this configuration: they were
+    /// taken out of it while they ran. Nothing touches them.
+    pub fn strangers(&self) -> &[String] {
+        &self.strangers
     }
 
     pub fn snapshot(&self) -> watch::Receiver<BTreeMap<String, WorkloadStatus>> {
@@ -238,6 +252,16 @@ impl Workloads {
         process.send(ask(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())
     }
+}
+
+fn strangers(configs: &[WorkloadConfig], paths: &Paths) -> Vec<String> {
+    let known = |name: &str| configs.iter().any(|config| config.name == name);
+    let entries = std::fs::read_dir(paths.run.join("workloads")).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !known(name))
+        .filter(|name| matches!(Place::new(&paths.run, &paths.state, name).lock(), Ok(None)))
+        .collect()
 }
 
 /// What is the machine's, and what only a test sets.

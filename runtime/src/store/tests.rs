@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{Durable, Journal, Opened, Reader, Store};
 use crate::config::StoreConfig;
-use crate::model::{Event, FindingRef, IncidentId, Instant, Mode, Origin, Record, Seq, TargetId};
+use crate::model::{Event, IncidentId, Instant, Origin, Record, Seq, TargetId};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ fn telemetry(text: &str) -> Event {
 }
 
 fn audit() -> Event {
-    Event::ModeChanged { mode: Mode::Enforce, by: Origin::Operator { uid: 0 } }
+    Event::Paused { by: Origin::Operator { uid: 0 }, until_age_ms: None }
 }
 
 fn opened_incident() -> Event {
@@ -42,7 +42,7 @@ fn opened_incident() -> Event {
         root: TargetId::workload("digits"),
         kind: "process.gone".into(),
         signature: "process.gone/workload".into(),
-        findings: vec![FindingRef { detector: "liveness".into(), key: "digits".into() }],
+        findings: vec![],
     }
 }
 

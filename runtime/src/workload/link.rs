@@ -37,11 +37,17 @@ pub struct Link {
 }
 
 /// Why there is no link.
-#[derive(Debug)]
-pub struct LinkError {
-    /// The shim's own word; none when it had none.
-    pub cause: Option<Cause>,
-    pub detail: String,
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The shim's own word: it came to run nothing.
+    #[error("{detail}")]
+    Refused { cause: Cause, detail: String },
+    /// Nobody is there, or not yet, or not any more.
+    #[error("{0}")]
+    Absent(String),
+    /// Somebody is, and says nothing.
+    #[error("the shim {what} within {after:?}")]
+    Silent { what: &'static str, after: Duration },
 }
 
 /// How shims are started.
@@ -57,9 +63,8 @@ impl Program {
     pub async fn start(&self, spec: &Spec) -> Result<(Link, Hello), LinkError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io_error)?;
         ours.set_nonblocking(true).map_err(io_error)?;
-        let shim = self.spawn(spec, theirs.into()).map_err(|err| LinkError {
-            cause: None,
-            detail: format!("cannot start {}: {err}", self.path.display()),
+        let shim = self.spawn(spec, theirs.into()).map_err(|err| {
+            LinkError::Absent(format!("cannot start {}: {err}", self.path.display()))
         })?;
         let begun = timeout(START_DEADLINE, async {
             let mut link = Link::over(UnixStream::from_std(ours).map_err(io_error)?);
@@ -72,7 +77,7 @@ impl Program {
             if let Some(shim) = shim {
                 shim.signal(Signal::KILL);
             }
-            Err(silent("did not start", START_DEADLINE))
+            Err(LinkError::Silent { what: "did not start", after: START_DEADLINE })
         })
     }
 
@@ -103,14 +108,20 @@ impl Program {
 }
 
 impl Link {
-    /// Finds a running shim.
+    /// Finds a running shim. One that was started a moment ago has its lock
+    /// before its socket, and is absent until then.
     pub async fn connect(place: &Place) -> Result<(Self, Hello), LinkError> {
         let connected = timeout(HELLO_DEADLINE, async {
-            let mut link = Self::over(connect_when_it_listens(place).await.map_err(io_error)?);
+            let path = place.socket();
+            let (dir, name) = split(&path).map_err(io_error)?;
+            let stream = UnixStream::connect(through(&dir, name)).await.map_err(io_error)?;
+            let mut link = Self::over(stream);
             let hello = link.hello().await?;
             Ok((link, hello))
         });
-        connected.await.unwrap_or_else(|_| Err(silent("does not answer", HELLO_DEADLINE)))
+        connected
+            .await
+            .unwrap_or(Err(LinkError::Silent { what: "does not answer", after: HELLO_DEADLINE }))
     }
 
     pub async fn send(&mut self, request: &ToShim) -> io::Result<()> {
@@ -154,37 +165,13 @@ impl Link {
     async fn hello(&mut self) -> Result<Hello, LinkError> {
         match self.next().await.map_err(io_error)? {
             Some(FromShim::Hello(hello)) => Ok(hello),
-            Some(FromShim::Failed { cause, detail }) => {
-                Err(LinkError { cause: Some(cause), detail })
-            }
-            Some(_) => Err(LinkError { cause: None, detail: "the shim speaks out of turn".into() }),
-            None => {
-                Err(LinkError { cause: None, detail: "the shim died before it answered".into() })
-            }
-        }
-    }
-}
-
-/// A shim that was started a moment ago has its lock before its socket.
-async fn connect_when_it_listens(place: &Place) -> io::Result<UnixStream> {
-    loop {
-        let path = place.socket();
-        let (dir, name) = split(&path)?;
-        match UnixStream::connect(through(&dir, name)).await {
-            Err(err)
-                if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-            {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            other => return other,
+            Some(FromShim::Failed { cause, detail }) => Err(LinkError::Refused { cause, detail }),
+            Some(_) => Err(LinkError::Absent("the shim speaks out of turn".into())),
+            None => Err(LinkError::Absent("the shim died before it answered".into())),
         }
     }
 }
 
 fn io_error(err: io::Error) -> LinkError {
-    LinkError { cause: None, detail: format!("the shim cannot be reached: {err}") }
-}
-
-fn silent(what: &str, after: Duration) -> LinkError {
-    LinkError { cause: None, detail: format!("the shim {what} within {after:?}") }
+    LinkError::Absent(format!("the shim cannot be reached: {err}"))
 }

@@ -15,6 +15,8 @@
 //! shim, or settled from records and process table.
 
 mod life;
+mod recover;
+mod report;
 mod start;
 mod stop;
 
@@ -27,25 +29,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::life::{Life, Live};
+use self::life::Life;
+use super::history::History;
 use super::link::{Link, Program};
 use super::outlet::Outlet;
-use super::record::{ExitRecord, History, Latest, Place};
-use super::settle::{Settled, settle};
+use super::record::{ExitRecord, Place};
 use super::tree::Brand;
-use super::wire::{FromShim, Hello, Spec};
+use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
 use crate::config::WorkloadConfig;
-use crate::model::view::WorkloadState;
-use crate::model::{AttemptId, ExitStatus, Line, TargetId};
+use crate::model::{AttemptId, Line, TargetId};
 
-/// A workload without a shim gets another try this often.
-const RETRY: Duration = Duration::from_secs(10);
-/// Shims that die over the same workload so often in [`RETRY`] are given a rest.
-const ADOPTIONS_MAX: usize = 3;
 /// The main process is gone; its shim ends the tree and says so within this.
 const REPORT_DEADLINE: Duration = Duration::from_secs(4);
+/// For an answer that nothing depends on; a shim may wait for a slow disk.
+const PONG_DEADLINE: Duration = Duration::from_secs(10);
 /// Messages taken in one go, before anything else gets its turn.
 const MESSAGES_MAX: usize = 256;
 
@@ -58,12 +57,6 @@ pub struct Settings {
     pub cgroup_home: Result<PathBuf, String>,
     pub clock: Clock,
     pub statuses: watch::Sender<BTreeMap<String, WorkloadStatus>>,
-}
-
-/// Whether what is there must be looked at again.
-enum Adoption {
-    Over,
-    Failed,
 }
 
 #[derive(Debug)]
@@ -131,6 +124,7 @@ impl Process {
     /// What an earlier daemon left.
     pub async fn find(mut self) -> Self {
         self.settle_life("the daemon was away").await;
+        self.remember(self.place.begun());
         self
     }
 
@@ -238,7 +232,7 @@ impl Process {
                 text,
             }),
             FromShim::Lost { count } => self.outlet.lost(count),
-            FromShim::Stopping {} => self.life.acknowledge(),
+            FromShim::Stopping {} | FromShim::Pong {} => self.life.acknowledge(),
             FromShim::Note { text } => {
                 self.detail = text;
                 self.publish();
@@ -271,12 +265,25 @@ impl Process {
         let passed = |time: Option<Instant>| time.is_some_and(|time| time <= now);
         if passed(live.report_by) || passed(live.answer_by) {
             // It hangs. Dead, it can be replaced.
-            (live.report_by, live.answer_by) = (None, None);
             live.shim.signal(rustix::process::Signal::KILL);
             self.lose_link("its shim did not answer").await;
         } else if passed(live.retry_at) {
             live.retry_at = None;
             self.settle_life("its shim is gone").await;
+        } else if passed(live.ping_at) {
+            self.life.pinged();
+            self.request(&ToShim::Ping {}, PONG_DEADLINE).await;
+        }
+    }
+
+    /// An unsent request is an unanswered one.
+    async fn request(&mut self, request: &ToShim, deadline: Duration) {
+        if let Life::Live(live) = &mut self.life
+            && let Some(link) = &mut live.link
+        {
+            let _ = link.send(request).await;
+            let by = Instant::now() + deadline;
+            live.answer_by = Some(live.answer_by.map_or(by, |earlier| earlier.min(by)));
         }
     }
 
@@ -287,169 +294,7 @@ impl Process {
         }
     }
 
-    /// Finds out what is there, and gets a link to it if it lives.
-    async fn settle_life(&mut self, why: &str) {
-        // What is found alive may end before it is adopted; `adopt` bounds this.
-        loop {
-            let settled = match self.settled().await {
-                Ok(settled) => settled,
-                Err(err) => return self.without_link(format!("its records cannot be read: {err}")),
-            };
-            match settled {
-                Settled::Busy => return self.reconnect().await,
-                Settled::Ended(exit) => return self.ended(exit),
-                Settled::Nothing => return self.vanished(),
-                Settled::Alive(record) => {
-                    self.history_begin(record.attempt, &record.boot_id);
-                    self.life.keep(&record);
-                    if let Adoption::Over = self.adopt(why).await {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn settled(&mut self) -> std::io::Result<Settled> {
-        let (place, brand) = (self.place.clone(), self.brand.clone());
-        let history = self.history.clone();
-        blocking(move || settle(&place, &brand, &history)).await
-    }
-
-    /// A shim lives: it is listened to again, and nothing is news.
-    async fn reconnect(&mut self) {
-        match Link::connect(&self.place).await {
-            Ok((link, hello)) => {
-                if let Ok(boot_id) = crate::clock::boot_id() {
-                    self.history_begin(hello.attempt, &boot_id);
-                }
-                self.attach(link, hello).await;
-            }
-            Err(err) => {
-                match self.place.latest() {
-                    Ok(Latest::Begun(record)) => self.life.keep(&record),
-                    // It wrote the end down, and waits for what outlives SIGKILL.
-                    Ok(Latest::Ended(exit)) => return self.ended(exit),
-                    _ => {}
-                }
-                self.without_link(err.detail);
-            }
-        }
-    }
-
-    async fn adopt(&mut self, why: &str) -> Adoption {
-        let now = Instant::now();
-        self.adoptions.retain(|at| now.duration_since(*at) < RETRY);
-        let Life::Live(live) = &self.life else { return Adoption::Over };
-        if self.adoptions.len() >= ADOPTIONS_MAX {
-            self.without_link(format!("{why}; {ADOPTIONS_MAX} others did not last"));
-            return Adoption::Over;
-        }
-        let spec = self.spec(live.attempt, None);
-        self.adoptions.push_back(now);
-        match self.settings.program.start(&spec).await {
-            Ok((link, hello)) => {
-                self.outlet.push(WorkloadEvent::Adopted {
-                    workload: self.config.name.clone(),
-                    attempt: hello.attempt,
-                    pid: hello.main.pid,
-                    why: why.to_owned(),
-                });
-                self.attach(link, hello).await;
-                Adoption::Over
-            }
-            Err(err) => {
-                tracing::warn!(workload = %self.config.name, detail = %err.detail, "adoption failed");
-                Adoption::Failed
-            }
-        }
-    }
-
-    async fn attach(&mut self, link: Link, hello: Hello) {
-        self.detail = match hello.adopted {
-            true => "adopted: its exit status will be unknown".into(),
-            false => hello.notes.join("; "),
-        };
-        if let (Err(why), None) = (&self.settings.cgroup_home, &hello.cgroup) {
-            self.detail = join(&self.detail, &format!("followed by the process table: {why}"));
-        }
-        self.life.attach(link, hello);
-        self.ask_to_stop().await;
-        self.publish();
-    }
-
-    /// It lives, and is watched from here until a shim can be had.
-    fn without_link(&mut self, detail: String) {
-        self.detail = detail;
-        self.life.watch_alone(Instant::now() + RETRY);
-        self.publish();
-    }
-
-    fn ended(&mut self, exit: ExitRecord) {
-        let seen = std::fs::read_to_string(self.place.seen()).unwrap_or_default();
-        let told = matches!(self.life, Life::Idle) && seen.trim() == exit.attempt.to_string();
-        if told {
-            self.detail = exit.status.to_string();
-            self.history_end(&exit);
-            self.last = Some(exit);
-            self.publish();
-        } else {
-            self.finish(exit.attempt, exit.status, exit.wanted);
-        }
-    }
-
-    /// The records went away under us.
-    fn vanished(&mut self) {
-        match &self.life {
-            Life::Live(live) if live.main.lives() => {
-                self.without_link(format!("the records in {} are gone", self.place.run.display()));
-            }
-            Life::Live(live) => self.finish(live.attempt, ExitStatus::Unknown, false),
-            Life::Idle => self.publish(),
-        }
-    }
-
-    fn finish(&mut self, attempt: AttemptId, status: ExitStatus, wanted: bool) {
-        let asked = matches!(&self.life, Life::Live(live) if live.stop_by.is_some());
-        let wanted = wanted || asked;
-        let boot_id = crate::clock::boot_id().unwrap_or_default();
-        let boottime_ms = crate::clock::boottime_ms();
-        let exit = ExitRecord { attempt, status, wanted, boot_id, boottime_ms };
-        self.life = Life::Idle;
-        self.detail = status.to_string();
-        self.history_end(&exit);
-        self.last = Some(exit);
-        let workload = self.config.name.clone();
-        self.outlet.push(WorkloadEvent::Exited { workload, attempt, status, wanted });
-        self.publish();
-    }
-
-    fn history_begin(&mut self, attempt: AttemptId, boot_id: &str) {
-        if self.history.begin(attempt, boot_id) {
-            self.save();
-        }
-    }
-
-    fn history_end(&mut self, exit: &ExitRecord) {
-        self.history.end(exit);
-        self.save();
-    }
-
-    /// Behind everybody's back, but in order: a disk takes its time.
-    fn save(&mut self) {
-        let (history, place) = (self.history.clone(), self.place.clone());
-        let before = self.saving.take();
-        self.saving = Some(tokio::spawn(async move {
-            if let Some(before) = before {
-                let _ = before.await;
-            }
-            if let Err(err) = blocking(move || history.write(&place)).await {
-                tracing::warn!(%err, "the history of a workload cannot be written");
-            }
-        }));
-    }
-
-    fn spec(&self, attempt: AttemptId, launch: Option<super::wire::Launch>) -> Spec {
+    fn spec(&self, attempt: AttemptId, launch: Option<Launch>) -> Spec {
         Spec {
             workload: self.config.name.clone(),
             run: self.settings.run.clone(),
@@ -460,32 +305,6 @@ impl Process {
             log_files: self.config.log_files,
             launch,
         }
-    }
-
-    fn publish(&self) {
-        let live = match &self.life {
-            Life::Live(live) => Some(live),
-            Life::Idle => None,
-        };
-        let state = match (live, &self.last) {
-            (Some(Live { stop_by: Some(_), .. }), _) => WorkloadState::Stopping,
-            (Some(_), _) => WorkloadState::Running,
-            (None, Some(exit)) if !exit.wanted => WorkloadState::Exited,
-            (None, _) => WorkloadState::Stopped,
-        };
-        let last = self.last.as_ref().map(|exit| exit.attempt);
-        let status = WorkloadStatus {
-            state,
-            attempt: live.map(|live| live.attempt).or(last),
-            pid: live.map(|live| live.main.pid),
-            shim_pid: live.and_then(|live| live.link.as_ref().map(|_| live.shim.pid)),
-            cgroup: live.and_then(|live| live.cgroup.clone()),
-            starts: self.history.starts,
-            detail: self.detail.clone(),
-        };
-        self.settings.statuses.send_modify(|statuses| {
-            statuses.insert(self.config.name.clone(), status);
-        });
     }
 }
 
@@ -513,8 +332,4 @@ async fn at(due: Option<Instant>) {
 /// Files and the process table are read off the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("blocking work does not panic")
-}
-
-fn join(first: &str, second: &str) -> String {
-    if first.is_empty() { second.to_owned() } else { format!("{first}; {second}") }
 }

@@ -14,7 +14,6 @@
 //! child does not execute its program before it has written itself down. So
 //! with the lock free, an intent without a child is an attempt that never ran.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -24,12 +23,10 @@ use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::history::HISTORY_LEN;
 use super::tree::{Proc, Stat};
 use crate::clock;
 use crate::model::{AttemptId, ExitStatus};
-
-/// Attempts remembered per workload.
-pub const HISTORY_LEN: usize = 32;
 
 /// The two directories of one workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +56,10 @@ pub struct AttemptRecord {
     pub adopted: bool,
     /// Somebody asked for its end.
     pub stopping: bool,
+    /// Those of this boot before it, latest first: a crash may keep one from
+    /// the history, which is written behind everybody's back.
+    #[serde(default)]
+    pub earlier: Vec<AttemptId>,
 }
 
 /// `exit.json`: how it ended.
@@ -71,6 +72,16 @@ pub struct ExitRecord {
     pub boot_id: String,
     /// Milliseconds after that boot.
     pub boottime_ms: u64,
+}
+
+impl AttemptRecord {
+    /// It, and those before it.
+    fn chain(self) -> Vec<AttemptId> {
+        let mut chain = vec![self.attempt];
+        chain.extend(self.earlier);
+        chain.truncate(HISTORY_LEN);
+        chain
+    }
 }
 
 /// What the run directory says of the latest attempt.
@@ -168,7 +179,7 @@ impl Place {
 
     pub fn latest(&self) -> io::Result<Latest> {
         let spawn = self.read_spawn()?;
-        let begun: Option<AttemptRecord> = read_json(&self.attempt())?;
+        let mut begun: Option<AttemptRecord> = read_json(&self.attempt())?;
         let exit: Option<ExitRecord> = read_json(&self.exit())?;
         let attempt = match (&spawn, &begun) {
             (Some((intent, _)), _) => intent.attempt,
@@ -178,7 +189,7 @@ impl Place {
         if let Some(exit) = exit.filter(|exit| exit.attempt == attempt) {
             return Ok(Latest::Ended(exit));
         }
-        if let Some(begun) = begun.filter(|begun| begun.attempt == attempt) {
+        if let Some(begun) = begun.take_if(|begun| begun.attempt == attempt) {
             return Ok(Latest::Begun(begun));
         }
         let (intent, child) = spawn.expect("without an attempt record it came from the intent");
@@ -191,9 +202,16 @@ impl Place {
                 main,
                 adopted: false,
                 stopping: false,
+                earlier: begun.map(AttemptRecord::chain).unwrap_or_default(),
             }),
             None => Latest::Intended(intent),
         })
+    }
+
+    /// Attempts that are known here to have been begun, latest first.
+    pub fn begun(&self) -> Vec<AttemptId> {
+        let begun: Option<AttemptRecord> = read_json(&self.attempt()).ok().flatten();
+        begun.map(AttemptRecord::chain).unwrap_or_default()
     }
 
     /// Not synced: the intent matters to whoever comes later in this boot, and
@@ -251,65 +269,6 @@ impl Place {
         let exit = ExitRecord { attempt, status, wanted, boot_id, boottime_ms };
         write_json(&self.exit(), &exit)?;
         Ok(exit)
-    }
-}
-
-/// `attempts.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
-    /// Attempts begun, ever.
-    pub starts: u64,
-    pub attempts: VecDeque<Entry>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    pub attempt: AttemptId,
-    pub boot_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<End>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
-    pub status: ExitStatus,
-    pub wanted: bool,
-}
-
-impl History {
-    /// One that cannot be read counts as empty: the run directory still knows
-    /// the latest attempt.
-    pub fn load(place: &Place) -> Self {
-        read_json(&place.history()).ok().flatten().unwrap_or_default()
-    }
-
-    pub fn find(&self, attempt: AttemptId) -> Option<&Entry> {
-        self.attempts.iter().find(|entry| entry.attempt == attempt)
-    }
-
-    /// True when it is news.
-    pub fn begin(&mut self, attempt: AttemptId, boot_id: &str) -> bool {
-        if self.find(attempt).is_some() {
-            return false;
-        }
-        self.starts += 1;
-        while self.attempts.len() >= HISTORY_LEN {
-            self.attempts.pop_front();
-        }
-        self.attempts.push_back(Entry { attempt, boot_id: boot_id.to_owned(), end: None });
-        true
-    }
-
-    pub fn end(&mut self, exit: &ExitRecord) {
-        self.begin(exit.attempt, &exit.boot_id);
-        for entry in self.attempts.iter_mut().filter(|entry| entry.attempt == exit.attempt) {
-            entry.end = Some(End { status: exit.status, wanted: exit.wanted });
-        }
-    }
-
-    pub fn write(&self, place: &Place) -> io::Result<()> {
-        place.make_state()?;
-        write_json(&place.history(), self)
     }
 }
 
@@ -374,11 +333,7 @@ mod tests {
         assert_eq!(place.latest().expect("read"), Latest::Intended(intent(1)));
 
         record
-            .write_all(
-                b"outside
-42 (sh) R 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 1
-",
-            )
+            .write_all(b"outside\n42 (sh) R 7 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 1\n")
             .expect("w");
         match place.latest().expect("read") {
             Latest::Begun(begun) => {
@@ -388,12 +343,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
 
-        record
-            .write_all(
-                b"failed u 1
-",
-            )
-            .expect("w");
+        record.write_all(b"failed u 1\n").expect("w");
         assert_eq!(place.child_word().failed, Some(('u', 1)));
     }
 
@@ -425,18 +375,5 @@ mod tests {
         assert!(place.lock().expect("lock").is_none());
         drop(held);
         assert!(place.lock().expect("lock").is_some());
-    }
-
-    #[test]
-    fn the_history_is_bounded_and_counts_each_attempt_once() {
-        let (_dir, place) = place();
-        let mut history = History::default();
-        for seq in 0..100 {
-            assert!(history.begin(AttemptId { birth: 1, seq }, "boot"));
-            assert!(!history.begin(AttemptId { birth: 1, seq }, "boot"));
-        }
-        assert_eq!((history.starts, history.attempts.len()), (100, HISTORY_LEN));
-        history.write(&place).expect("written");
-        assert_eq!(History::load(&place), history);
     }
 }

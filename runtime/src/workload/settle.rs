@@ -6,7 +6,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::record::{AttemptRecord, ExitRecord, History, Latest, Place};
+use super::history::History;
+use super::record::{AttemptRecord, ExitRecord, Latest, Place};
 use super::tree::{Brand, Proc, Tree};
 use crate::clock;
 use crate::model::ExitStatus;

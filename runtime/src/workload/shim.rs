@@ -15,6 +15,7 @@
 //! earlier attempt alive, and never one attempt twice.
 
 mod client;
+mod fork;
 mod output;
 mod spawn;
 mod watch;
@@ -31,7 +32,8 @@ use self::client::Clients;
 use self::output::{Log, Output};
 use self::watch::{Signals, Watch};
 use super::cgroup::{Cgroup, Unlimited};
-use super::record::{AttemptRecord, History, Intent, Latest, write_json};
+use super::history::History;
+use super::record::{AttemptRecord, Intent, Latest, write_json};
 use super::tree::{Brand, Proc, Tree};
 use super::wire::{Cause, FromShim, Launch, SPEC_MAX_BYTES, Spec};
 use crate::clock;
@@ -127,6 +129,11 @@ fn begin(spec: &Spec, clients: &mut Clients) -> Result<Watch, Refusal> {
         }
     };
     hit(Failpoint::ShimLocked);
+    // Whoever comes after our daemon and finds the lock free believes that
+    // nothing was started. Asked under the lock, this keeps it true.
+    if spec.launch.is_some() && clients.is_starter_gone() {
+        return Err(Refusal::new(Cause::Gone, "the daemon that wanted this is gone"));
+    }
 
     let brand = Brand::new(&spec.workload, &spec.run);
     let boot_id = clock::boot_id().map_err(Refusal::system("cannot read the boot id"))?;
@@ -178,8 +185,6 @@ impl Begin<'_> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|err| Refusal::system("cannot become a subreaper")(err.into()))?;
         let (cgroup, unlimited) = self.cgroup(launch);
-        let door = cgroup.as_ref().map(Cgroup::door).transpose();
-        let door = door.map_err(Refusal::system("cannot open cgroup.procs"))?;
         let (limits, notes) = spawn::limits(&launch.limits, unlimited, launch.user.as_ref());
         self.notes.extend(notes);
 
@@ -199,13 +204,13 @@ impl Begin<'_> {
         let record =
             place.write_intent(&intent).map_err(Refusal::system("cannot write the intent"))?;
         hit(Failpoint::ShimBeforeSpawn);
-        let ends = spawn::Ends { record, cgroup_door: door, stdout, stderr };
+        let ends = spawn::Ends { record, cgroup: cgroup.clone(), stdout, stderr };
         let spawned = spawn::spawn(launch, &self.brand, self.spec.attempt, limits, ends);
         hit(Failpoint::ShimAfterSpawn);
 
         let word = place.child_word();
-        let child = match spawned {
-            Ok(child) => child,
+        let pid = match spawned {
+            Ok(pid) => pid,
             Err(err) => {
                 let refusal = spawn::refusal(launch, &err, word);
                 place.withdraw_intent().map_err(Refusal::system("cannot withdraw the intent"))?;
@@ -218,7 +223,7 @@ impl Begin<'_> {
         if word.outside {
             self.notes.push("could not enter its cgroup; followed by the process table".into());
         }
-        let main = word.proc.filter(|main| main.pid == child.id());
+        let main = word.proc.filter(|main| main.pid == pid);
         let main = main
             .ok_or_else(|| Refusal::new(Cause::System, "the child's own record is unreadable"))?;
         let record = AttemptRecord {
@@ -229,6 +234,7 @@ impl Begin<'_> {
             main,
             adopted: false,
             stopping: false,
+            earlier: self.spec.place.begun(),
         };
         self.write(&record);
         Ok(record)
@@ -259,7 +265,10 @@ impl Begin<'_> {
             Latest::Intended(intent) => intent.attempt == attempt && intent.boot_id != self.boot_id,
             Latest::Nothing => false,
         };
-        if used || History::load(&self.spec.place).find(attempt).is_some() {
+        let place = &self.spec.place;
+        let remembered =
+            || place.begun().contains(&attempt) || History::load(place).find(attempt).is_some();
+        if used || remembered() {
             return Err(Refusal::new(Cause::Used, format!("attempt {attempt} was begun before")));
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! start time was compared after it was opened.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,9 @@ pub const ENV_ATTEMPT: &str = "HOMEOSTAT_ATTEMPT";
 pub const ENV_RUN: &str = "HOMEOSTAT_RUN";
 
 /// An environment longer than this is searched only so far.
-const ENVIRON_MAX_BYTES: u64 = 256 * 1024;
+const ENVIRON_MAX_BYTES: usize = 256 * 1024;
+/// Most are shorter than this.
+const ENVIRON_BYTES: usize = 8 * 1024;
 
 /// One process, for ever: no later one has the same pid and start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,23 +147,27 @@ impl Brand {
 
     /// Every living process that carries the brand.
     pub fn bearers(&self) -> Vec<Proc> {
-        use std::io::Read;
-
-        let mut environ = Vec::new();
-        let mut found = Vec::new();
-        for pid in pids() {
-            environ.clear();
-            let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) else { continue };
-            if file.take(ENVIRON_MAX_BYTES).read_to_end(&mut environ).is_ok()
-                && self.is_on(&environ)
-                && let Some(stat) = Stat::of(pid)
-                && !stat.ended
-            {
-                found.push(stat.proc);
-            }
-        }
-        found
+        let mut environ = vec![0u8; ENVIRON_BYTES];
+        pids()
+            .filter(|pid| self.is_on(read_environ(*pid, &mut environ)))
+            .filter_map(living)
+            .collect()
     }
+}
+
+/// The kernel fills as much as there is room for in one go, and a start waits
+/// for one such read per process of the machine.
+fn read_environ(pid: u32, buffer: &mut Vec<u8>) -> &[u8] {
+    let Ok(mut file) = fs::File::open(format!("/proc/{pid}/environ")) else { return &[] };
+    let mut len = 0;
+    while let Ok(more @ 1..) = file.read(&mut buffer[len..]) {
+        len += more;
+        if len < buffer.len() || len >= ENVIRON_MAX_BYTES {
+            break;
+        }
+        buffer.resize(len * 2, 0);
+    }
+    &buffer[..len]
 }
 
 /// All that belongs to one workload.

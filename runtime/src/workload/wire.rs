@@ -54,7 +54,12 @@ pub struct Launch {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum ToShim {
-    Stop { deadline_ms: u64 },
+    Stop {
+        deadline_ms: u64,
+    },
+    /// Answered by `Pong`: a shim that hangs lets the FIFO fill up, and with
+    /// it the workload hangs too.
+    Ping {},
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +74,7 @@ pub enum FromShim {
     },
     /// The request to stop was taken.
     Stopping {},
+    Pong {},
     Line {
         boottime_ms: u64,
         text: String,

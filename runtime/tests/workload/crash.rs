@@ -3,7 +3,9 @@
 
 use homeostat::model::ExitStatus;
 use homeostat::model::view::WorkloadState;
-use homeostat::workload::{Observed, WorkloadError};
+use homeostat::workload::Observed;
+#[cfg(feature = "failpoints")]
+use homeostat::workload::WorkloadError;
 use rustix::process::Signal;
 
 use crate::rig::{Rig, alive, attempt, eventually, kill};
@@ -117,7 +119,7 @@ async fn without_any_shim_its_end_is_seen_all_the_same() {
 
 #[tokio::test]
 async fn a_shim_killed_at_any_moment_doubles_nothing() {
-    let mut rig = Rig::new(LEDGER).await;
+    let rig = Rig::new(LEDGER).await;
     let mut seq = 0;
     for round in 0..40u64 {
         if rig.status().pid.is_none() {
@@ -146,6 +148,34 @@ async fn a_shim_killed_at_any_moment_doubles_nothing() {
     ledger.sort();
     ledger.dedup();
     assert_eq!(ledger.len(), executed, "no attempt was executed twice");
+}
+
+#[test]
+fn a_daemon_gone_at_any_moment_of_a_start_doubles_nothing() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut rig = runtime().block_on(Rig::new(LEDGER));
+    for round in 0..30u64 {
+        // Everything of this daemon goes with its runtime, wherever it was.
+        runtime().block_on(async {
+            rig.open().await;
+            if round % 3 == 2 {
+                rig.workloads().stop("a").await.expect("stopped");
+                assert_eq!(rig.members(), Vec::<u32>::new());
+            }
+            let workloads = rig.workloads().clone();
+            let start = workloads.start("a", attempt(round));
+            let moment = std::time::Duration::from_micros(round * 300);
+            let _ = tokio::time::timeout(moment, start).await;
+        });
+        assert!(rig.members().len() <= 1, "doubled: {:?}", rig.members());
+    }
+    let mut ledger = rig.ledger();
+    let executed = ledger.len();
+    ledger.sort();
+    ledger.dedup();
+    assert_eq!(ledger.len(), executed, "no attempt was executed twice");
+    runtime().block_on(async { rig.workloads = None });
 }
 
 /// Starts attempt 1 under shims that die at `point`, whatever comes of it.

@@ -160,6 +160,52 @@ async fn the_environment_is_clean_and_its_own() {
 }
 
 #[tokio::test]
+async fn what_runs_and_is_not_configured_is_named_and_left_alone() {
+    let mut rig = Rig::new("exec sleep 1000").await;
+    let pid = rig.start(1).await;
+    assert_eq!(rig.workloads().strangers(), Vec::<String>::new());
+    let taken_out = std::mem::take(&mut rig.configs);
+    rig.open().await;
+    assert_eq!(rig.workloads().strangers(), ["a"]);
+    rig.configs = taken_out;
+    rig.open().await;
+    assert_eq!(rig.status().pid, Some(pid));
+}
+
+#[tokio::test]
+async fn the_shims_socket_answers_a_ping_and_survives_nonsense() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+
+    let mut rig = Rig::new("echo up; exec sleep 1000").await;
+    let pid = rig.start(1).await;
+    rig.line("up").await;
+    let connect = || {
+        let stream = UnixStream::connect(rig.run_file("shim.sock")).expect("connected");
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("set");
+        let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+        let mut hello = String::new();
+        reader.read_line(&mut hello).expect("hello");
+        assert!(hello.contains(&format!("\"pid\":{pid}")), "{hello}");
+        (stream, reader)
+    };
+    let (mut nonsense, mut answer) = connect();
+    nonsense.write_all(b"not json\n").expect("written");
+    assert_eq!(answer.read_line(&mut String::new()).expect("read"), 0, "it is let go");
+    let (mut endless, mut answer) = connect();
+    // It may be let go before it has written all of it.
+    let _ = endless.write_all(&[b'x'; 100_000]);
+    assert!(matches!(answer.read_line(&mut String::new()), Ok(0) | Err(_)));
+
+    let (mut stream, mut answer) = connect();
+    stream.write_all(b"{\"type\":\"ping\"}\n").expect("written");
+    let mut pong = String::new();
+    answer.read_line(&mut pong).expect("read");
+    assert_eq!(pong, "{\"type\":\"pong\"}\n");
+    assert_eq!(rig.workloads().observe("a", attempt(1)).await, Observed::Running { pid });
+}
+
+#[tokio::test]
 async fn a_very_long_run_directory_is_no_hindrance() {
     let mut rig = Rig::new("exec sleep 1000").await;
     rig.paths.run = rig.dir.join("x".repeat(120)).join("run");

@@ -91,6 +91,25 @@ async fn what_runs_is_not_started_again_and_no_attempt_twice() {
 }
 
 #[tokio::test]
+async fn a_lost_history_makes_no_attempt_new() {
+    let mut rig = Rig::new("exec sleep 1000").await;
+    for seq in 1..=3 {
+        rig.start(seq).await;
+        rig.workloads().stop("a").await.expect("stopped");
+    }
+    rig.workloads = None;
+    rig.paths.state = rig.dir.join("another state");
+    rig.open().await;
+    for seq in 1..=3 {
+        let observed = rig.workloads().observe("a", attempt(seq)).await;
+        assert!(matches!(observed, Observed::Exited { .. }), "{observed:?}");
+        let refused = rig.workloads().start("a", attempt(seq)).await.expect_err("refused");
+        assert!(matches!(refused, WorkloadError::AttemptUsed { .. }), "{refused}");
+    }
+    rig.start(4).await;
+}
+
+#[tokio::test]
 async fn a_name_that_is_no_directory_is_refused() {
     let mut rig = Rig::new("exec sleep 1000").await;
     rig.configs[0].name = "../a".into();

@@ -26,6 +26,8 @@ pub struct Rig {
     pub lines: Vec<String>,
     pub lost: u64,
     pub adoptions: usize,
+    /// Made for this rig, whether its workload uses it or not.
+    cgroup_home: Option<PathBuf>,
     _dir: tempfile::TempDir,
 }
 
@@ -61,6 +63,7 @@ impl Rig {
     pub async fn with(text: &str, adjust: impl FnOnce(&mut WorkloadConfig, &mut Options)) -> Self {
         let tempdir = tempfile::tempdir().expect("a directory");
         let dir = tempdir.path().to_owned();
+
         let shim = Path::new(env!("CARGO_BIN_EXE_homeostat-shim"));
         let paths = Paths {
             state: dir.join("state"),
@@ -69,6 +72,7 @@ impl Rig {
         };
         fs::create_dir_all(&paths.run).expect("made");
         let mut options = Options::of_this_machine(&paths);
+        let cgroup_home = options.cgroup_home.clone().ok();
         let mut config = script("a", text);
         config.env.insert("D".into(), dir.display().to_string());
         adjust(&mut config, &mut options);
@@ -83,6 +87,7 @@ impl Rig {
             lines: vec![],
             lost: 0,
             adoptions: 0,
+            cgroup_home,
             _dir: tempdir,
         };
         rig.open().await;
@@ -235,13 +240,11 @@ impl Drop for Rig {
                 kill(pid, rustix::process::Signal::KILL);
             }
         }
-        if let Ok(home) = &self.options.cgroup_home {
-            eventually("the cgroup is empty", || {
-                let events = fs::read_to_string(home.join("cgroup.events")).unwrap_or_default();
-                !events.contains("populated 1")
+        if let Some(home) = &self.cgroup_home {
+            eventually("its cgroups are gone", || {
+                let _ = fs::remove_dir(home.join("a"));
+                fs::remove_dir(home).is_ok() || !home.exists()
             });
-            let _ = fs::remove_dir(home.join("a"));
-            let _ = fs::remove_dir(home);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -13,9 +14,16 @@ use crate::workload::record::AttemptRecord;
 use crate::workload::tree::Proc;
 use crate::workload::wire::Hello;
 
+/// A workload's FIFO holds 64 KiB; a shim that hangs is found before most
+/// workloads have filled it.
+const PING_PERIOD: Duration = Duration::from_secs(30);
+
+/// A shim that was there and said nothing so often is replaced.
+const SILENCES_MAX: u32 = 2;
+
 pub enum Life {
     Idle,
-    Live(Live),
+    Live(Box<Live>),
 }
 
 pub struct Live {
@@ -28,12 +36,16 @@ pub struct Live {
     pub end: Option<End>,
     /// It was asked to stop, and is killed at this time.
     pub stop_by: Option<Instant>,
-    /// The shim says by then that it took the request.
+    /// The shim answers the last request by then.
     pub answer_by: Option<Instant>,
+    /// It is asked then whether it is well.
+    pub ping_at: Option<Instant>,
     /// The main process is gone; the shim says so by then.
     pub report_by: Option<Instant>,
     /// Without a link: the next try for one.
     pub retry_at: Option<Instant>,
+    /// Tries at which a shim was there and said nothing.
+    pub silences: u32,
 }
 
 /// A pidfd, readable when its process has ended.
@@ -41,11 +53,18 @@ pub struct End(AsyncFd<OwnedFd>);
 
 impl End {
     /// None when it ended already, or on a kernel without pidfds.
-    fn of(main: Proc) -> Option<Self> {
-        let fd = main.pidfd().ok().flatten()?;
+    fn of(process: Proc) -> Option<Self> {
+        let fd = process.pidfd().ok().flatten()?;
         // SAFETY: the descriptor is owned, so it is open and the same one until
         // the `AsyncFd` that owns it is dropped.
         unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok().map(Self)
+    }
+
+    /// Until this process is gone, or the time is over.
+    pub async fn wait(process: Proc, deadline: Duration) {
+        if let Some(end) = Self::of(process) {
+            let _ = tokio::time::timeout(deadline, end.seen()).await;
+        }
     }
 
     pub async fn seen(&self) {
@@ -58,7 +77,8 @@ impl Life {
     /// When something is overdue.
     pub fn due(&self) -> Option<Instant> {
         let Self::Live(live) = self else { return None };
-        [live.answer_by, live.report_by, live.retry_at].into_iter().flatten().min()
+        let times = [live.answer_by, live.ping_at, live.report_by, live.retry_at];
+        times.into_iter().flatten().min()
     }
 
     pub fn parts(&mut self) -> (Option<&mut Link>, Option<&End>) {
@@ -68,7 +88,7 @@ impl Life {
         }
     }
 
-    /// The shim took the request to stop.
+    /// The shim answered.
     pub fn acknowledge(&mut self) {
         if let Self::Live(live) = self {
             live.answer_by = None;
@@ -77,10 +97,13 @@ impl Life {
 
     /// It lives, by its record; nobody has a link to it yet.
     pub fn keep(&mut self, record: &AttemptRecord) {
-        if matches!(self, Self::Live(live) if live.main == record.main) {
+        if let Self::Live(live) = self
+            && live.main == record.main
+        {
+            live.shim = record.shim;
             return;
         }
-        *self = Self::Live(Live {
+        *self = Self::Live(Box::new(Live {
             attempt: record.attempt,
             main: record.main,
             shim: record.shim,
@@ -89,35 +112,54 @@ impl Life {
             end: None,
             stop_by: None,
             answer_by: None,
+            ping_at: None,
             report_by: None,
             retry_at: None,
-        });
+            silences: 0,
+        }));
     }
 
-    pub fn attach(&mut self, link: Link, hello: Hello) {
-        let stop_by = match self {
+    /// `stop_by` is for a stop that an earlier daemon asked for, and that goes on.
+    pub fn attach(&mut self, link: Link, hello: Hello, stop_by: Instant) {
+        let ours = match self {
             Self::Live(live) if live.main == hello.main => live.stop_by,
             _ => None,
         };
-        *self = Self::Live(Live {
+        *self = Self::Live(Box::new(Live {
             attempt: hello.attempt,
             end: End::of(hello.main),
             main: hello.main,
             shim: hello.shim,
             cgroup: hello.cgroup,
             link: Some(link),
-            // A stop that an earlier daemon asked for goes on.
-            stop_by: stop_by.or(hello.stopping.then(Instant::now)),
+            stop_by: ours.or(hello.stopping.then_some(stop_by)),
             answer_by: None,
+            ping_at: Some(Instant::now() + PING_PERIOD),
             report_by: None,
             retry_at: None,
-        });
+            silences: 0,
+        }));
+    }
+
+    /// The shim was there and did not answer: once that may be, but not over
+    /// and over, and not when there is an end to be told.
+    pub fn is_shim_in_the_way(&mut self) -> bool {
+        let Self::Live(live) = self else { return false };
+        live.silences += 1;
+        live.silences >= SILENCES_MAX || !live.main.lives()
+    }
+
+    /// Time to ask whether the shim is well; the next time is noted.
+    pub fn pinged(&mut self) {
+        if let Self::Live(live) = self {
+            live.ping_at = Some(Instant::now() + PING_PERIOD);
+        }
     }
 
     pub fn watch_alone(&mut self, retry_at: Instant) {
         if let Self::Live(live) = self {
             live.link = None;
-            (live.answer_by, live.report_by) = (None, None);
+            (live.answer_by, live.ping_at, live.report_by) = (None, None, None);
             live.end = End::of(live.main);
             // It may have ended meanwhile, with nobody to say so.
             live.retry_at = Some(if live.main.lives() { retry_at } else { Instant::now() });

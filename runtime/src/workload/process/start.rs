@@ -35,11 +35,15 @@ impl Process {
                 self.attach(link, hello).await;
                 Ok(pid)
             }
-            Err(err) => match err.cause {
-                // Its own checks said no: nothing was spawned.
-                Some(cause) if cause != Cause::System => Err(self.refused(attempt, cause, err)),
-                _ => self.after_a_failed_start(attempt, err).await,
-            },
+            // Its own checks said no: nothing was spawned.
+            Err(LinkError::Refused { cause, detail }) if cause != Cause::System => {
+                if matches!(cause, Cause::Busy | Cause::Alive | Cause::Used) {
+                    // Something is there that this task did not know of.
+                    self.settle_life("it was found at a start").await;
+                }
+                Err(self.refused(attempt, cause, detail))
+            }
+            Err(err) => self.after_a_failed_start(attempt, err.to_string()).await,
         }
     }
 
@@ -47,7 +51,7 @@ impl Process {
     async fn after_a_failed_start(
         &mut self,
         attempt: AttemptId,
-        err: LinkError,
+        why: String,
     ) -> Result<u32, WorkloadError> {
         let workload = self.config.name.clone();
         let nothing = |detail| Err(WorkloadError::Shim { workload: workload.clone(), detail });
@@ -62,7 +66,7 @@ impl Process {
             Ok(Settled::Alive(record)) if record.attempt == attempt => {
                 self.started(attempt, record.main.pid);
                 self.life.keep(&record);
-                self.settle_life(&err.detail).await;
+                self.settle_life(&why).await;
                 Ok(record.main.pid)
             }
             Ok(Settled::Ended(exit)) if exit.attempt == attempt => {
@@ -72,18 +76,18 @@ impl Process {
                 Err(WorkloadError::EndedAtStart { workload, attempt, status: exit.status })
             }
             Ok(Settled::Busy) => {
-                self.settle_life(&err.detail).await;
+                self.settle_life(&why).await;
                 match &self.life {
                     Life::Live(live) if live.attempt == attempt => {
                         let pid = live.main.pid;
                         self.started(attempt, pid);
                         Ok(pid)
                     }
-                    _ => nothing(err.detail),
+                    _ => nothing(why),
                 }
             }
-            Ok(_) => nothing(err.detail),
-            Err(read) => nothing(format!("{}; and its records cannot be read: {read}", err.detail)),
+            Ok(_) => nothing(why),
+            Err(read) => nothing(format!("{why}; and its records cannot be read: {read}")),
         }
     }
 
@@ -95,8 +99,8 @@ impl Process {
         self.outlet.push(WorkloadEvent::Started { workload, attempt, pid });
     }
 
-    fn refused(&mut self, attempt: AttemptId, cause: Cause, err: LinkError) -> WorkloadError {
-        let (workload, detail) = (self.config.name.clone(), err.detail);
+    fn refused(&mut self, attempt: AttemptId, cause: Cause, detail: String) -> WorkloadError {
+        let workload = self.config.name.clone();
         let error = match cause {
             Cause::Used => WorkloadError::AttemptUsed { workload, attempt },
             Cause::Busy | Cause::Alive => WorkloadError::StillAlive { workload, found: detail },

@@ -46,14 +46,11 @@ impl Process {
     /// Where a stop is wanted and a shim is there: it is told, with what is
     /// left of the deadline.
     pub(super) async fn ask_to_stop(&mut self) {
-        let Life::Live(live) = &mut self.life else { return };
-        let (Some(stop_by), Some(link)) = (live.stop_by, &mut live.link) else { return };
-        let now = Instant::now();
-        let rest = stop_by.saturating_duration_since(now);
+        let Life::Live(live) = &self.life else { return };
+        let Some(stop_by) = live.stop_by else { return };
+        let rest = stop_by.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-        // An unsent request is an unanswered one.
-        let _ = link.send(&ToShim::Stop { deadline_ms }).await;
-        live.answer_by = Some(now + ANSWER_DEADLINE);
+        self.request(&ToShim::Stop { deadline_ms }, ANSWER_DEADLINE).await;
     }
 
     /// The deadline is over and the shim was no help.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
 use crate::workload::wire::{FromShim, Hello, ToShim, encode};
@@ -38,6 +39,13 @@ impl Clients {
         let mut clients = Self { listener: None, list: Vec::new() };
         clients.add(starter)?;
         Ok(clients)
+    }
+
+    /// Whether the one that started this shim has closed its end.
+    pub fn is_starter_gone(&self) -> bool {
+        let Some(starter) = self.list.first() else { return true };
+        let mut fds = [PollFd::new(&starter.stream, PollFlags::RDHUP)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// The caller holds the lock, so a socket that is there is a dead shim's.
@@ -113,8 +121,6 @@ impl Clients {
 
     /// Gives them so long to take what is left.
     pub fn drain(&mut self, ms: u64) {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
         let until = crate::clock::boottime_ms() + ms;
         loop {
             self.flush();

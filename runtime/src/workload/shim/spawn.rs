@@ -8,18 +8,22 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::Refusal;
+use super::fork::{self, Forked};
 use crate::config::LimitsConfig;
 use crate::model::AttemptId;
-use crate::workload::cgroup::Unlimited;
+use crate::workload::cgroup::{Cgroup, Unlimited};
 use crate::workload::record::ChildWord;
 use crate::workload::tree::Brand;
 use crate::workload::user::User;
@@ -32,7 +36,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct Ends {
     /// The intent, open to be added to.
     pub record: File,
-    pub cgroup_door: Option<File>,
+    pub cgroup: Option<Cgroup>,
     pub stdout: File,
     pub stderr: File,
 }
@@ -43,13 +47,14 @@ const STEP_LIMIT: u8 = b'l';
 const STEP_USER: u8 = b'u';
 const STEP_DIRECTORY: u8 = b'd';
 
+/// Gives back the pid of a process that executes its program.
 pub fn spawn(
     launch: &Launch,
     brand: &Brand,
     attempt: AttemptId,
     limits: Vec<(Resource, Rlimit)>,
     ends: Ends,
-) -> io::Result<Child> {
+) -> io::Result<u32> {
     let (program, args) = launch.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", PATH);
@@ -64,9 +69,13 @@ pub fn spawn(
         Some(dir) => CString::new(dir.as_os_str().as_bytes())?,
         None => c"/".to_owned(),
     };
-    let (record, door) = (ends.record, ends.cgroup_door);
+    let (record, cgroup) = (ends.record, ends.cgroup);
+    let door = cgroup.as_ref().map(Cgroup::door).transpose()?;
+    let inside = Arc::new(AtomicBool::new(false));
+    let born_inside = inside.clone();
     let ready = move || {
         if let Some(door) = &door
+            && !inside.load(Ordering::Relaxed)
             && rustix::io::write(door, b"0").is_err()
         {
             rustix::io::write(&record, b"outside\n")?;
@@ -94,7 +103,16 @@ pub fn spawn(
     // per-thread calls that set groups and user bind the whole process,
     // because a forked child has one thread.
     unsafe { command.pre_exec(ready) };
-    command.spawn()
+    if let Some(dir) = cgroup.as_ref().and_then(|cgroup| File::open(cgroup.dir()).ok()) {
+        let on_child = || born_inside.store(true, Ordering::Relaxed);
+        match fork::into_cgroup(&mut command, dir.as_fd(), &on_child) {
+            Forked::Running(pid) => return Ok(pid),
+            Forked::Failed(err) => return Err(err),
+            Forked::Unsupported => {}
+        }
+    }
+    // Whoever watches the attempt waits for the child; nobody needs the handle.
+    command.spawn().map(|child| child.id())
 }
 
 /// Turns what the system said into what a person can act on.

@@ -124,8 +124,11 @@ impl Watch {
             self.reap();
             if ready.clients {
                 clients.accept(&self.hello());
-                for ToShim::Stop { deadline_ms } in clients.requests() {
-                    self.stop(deadline_ms, &mut clients);
+                for request in clients.requests() {
+                    match request {
+                        ToShim::Stop { deadline_ms } => self.stop(deadline_ms, &mut clients),
+                        ToShim::Ping {} => clients.tell(&FromShim::Pong {}),
+                    }
                 }
             }
             if self.signals.terminate.swap(false, Ordering::SeqCst) {
