@@ -37,7 +37,7 @@ pub use self::answer::{
 pub use self::bindings::IMPORTS;
 pub use self::cache::CacheError;
 pub use self::compile::CompileError;
-pub use self::detector::{Detector, Live};
+pub use self::detector::{Detector, Session};
 pub use self::engine::{EngineError, MEMORY_BYTES_MAX};
 pub use self::error::{Cause, PluginError};
 pub use self::fault::Fault;
@@ -68,7 +68,8 @@ pub enum PluginEvent {
         incident: IncidentId,
         result: Result<Decision, String>,
     },
-    /// The frame in hand has no answer; a brief's failed `Decision` came before.
+    /// A frame in hand, if there is one, gets no answer; a brief's failed
+    /// `Decision` came before.
     Faulted {
         plugin: String,
         why: String,

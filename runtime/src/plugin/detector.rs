@@ -14,13 +14,14 @@
 //! ```
 
 mod live;
+mod session;
 mod thread;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-pub use self::live::Live;
-pub(super) use self::live::Pre;
+pub(super) use self::live::{Live, Pre};
+pub use self::session::Session;
 use self::thread::Life;
 use super::engine::{Engine, THREAD_STACK_BYTES};
 use super::mailbox::{Busy, Mailbox};

@@ -8,20 +8,24 @@
 //!      ─imports─▶ ─world─▶ ─self-test: one instance─▶ Loaded   (then sealed)
 //! ```
 
+mod check;
+mod loaded;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{CHECKPOINT, DETECT, HEAL, IMPORTS};
+use self::loaded::Pre;
+pub use self::loaded::{CodeOrigin, Loaded};
 use super::cache::{Cache, CacheError, Found};
 use super::compile::Compiler;
-use super::detector::{self, Detector, Live};
-use super::engine::{Engine, EngineError, MEMORY_BYTES_MAX};
+use super::detector::{self, Detector, Live, Session};
+use super::engine::{Engine, EngineError};
 use super::error::{Cause, PluginError};
 use super::healer::{self, Healer, Once};
-use super::package::{Admission, Manifest, Package, World};
+use super::package::{Admission, Package, World};
 use super::sandbox::{self, Guest, Plugin};
 use super::{CheckpointStore, Events};
 use crate::config::{Paths, PluginConfig, TrustConfig};
@@ -45,30 +49,6 @@ pub struct Host {
     ring: Keyring,
     compiler: Compiler,
     cache: Result<Cache, CacheError>,
-}
-
-/// A plugin that may be started, again and again.
-#[derive(Clone)]
-pub struct Loaded {
-    config: PluginConfig,
-    manifest: Manifest,
-    world: World,
-    pre: Pre,
-    origin: CodeOrigin,
-}
-
-#[derive(Clone)]
-enum Pre {
-    Detector(detector::Pre),
-    Healer(healer::Pre),
-}
-
-/// Where its native code came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeOrigin {
-    Compiled,
-    /// The sealed cache.
-    Cached,
 }
 
 /// A plugin that was started.
@@ -125,7 +105,7 @@ impl Host {
     }
 
     fn prepared(&self, config: &PluginConfig, package: &Package) -> Result<Loaded, Cause> {
-        check_memory(config, package.manifest())?;
+        check::memory(config, package.manifest())?;
         let digest = package.digest();
         let cached = self.cached(digest);
         let (component, native) = match cached {
@@ -136,8 +116,8 @@ impl Host {
                 (self.deserialize(&native)?, Some(native))
             }
         };
-        check_imports(&component)?;
-        check_world(&component, package.world())?;
+        check::imports(&component)?;
+        check::exports(&component, package.world())?;
         let pre = self.pre(&component, package.world())?;
         self.self_test(config, &pre)?;
         let origin = match native {
@@ -157,21 +137,15 @@ impl Host {
         checkpoints: Arc<dyn CheckpointStore>,
         events: Events,
     ) -> Result<Detector, PluginError> {
-        let named = |cause| PluginError::new(&loaded.config.name, cause);
-        let Pre::Detector(pre) = &loaded.pre else {
-            return Err(named(wrong_role("a detector", loaded.world)));
-        };
+        let pre = loaded.detector()?;
         Detector::start(&self.engine, pre, &loaded.config, checkpoints, events)
-            .map_err(|error| named(Cause::Thread(error)))
+            .map_err(|error| loaded.error(Cause::Thread(error)))
     }
 
     pub fn start_healer(&self, loaded: &Loaded, events: Events) -> Result<Healer, PluginError> {
-        let named = |cause| PluginError::new(&loaded.config.name, cause);
-        let Pre::Healer(pre) = &loaded.pre else {
-            return Err(named(wrong_role("a healer", loaded.world)));
-        };
+        let pre = loaded.healer()?;
         Healer::start(&self.engine, pre, &loaded.config, events)
-            .map_err(|error| named(Cause::Thread(error)))
+            .map_err(|error| loaded.error(Cause::Thread(error)))
     }
 
     /// As a detector or as a healer, whichever it is.
@@ -181,12 +155,23 @@ impl Host {
         checkpoints: Arc<dyn CheckpointStore>,
         events: Events,
     ) -> Result<Running, PluginError> {
-        match &loaded.pre {
-            Pre::Detector(_) => {
-                self.start_detector(loaded, checkpoints, events).map(Running::Detector)
-            }
-            Pre::Healer(_) => self.start_healer(loaded, events).map(Running::Healer),
+        match loaded.is_healer() {
+            true => self.start_healer(loaded, events).map(Running::Healer),
+            false => self.start_detector(loaded, checkpoints, events).map(Running::Detector),
         }
+    }
+
+    /// An instance of a detector for a caller that waits; not configured yet.
+    pub fn open_detector(&self, loaded: &Loaded) -> Result<Session, PluginError> {
+        let live = Live::open(&self.engine, loaded.detector()?, &Plugin::new(&loaded.config))
+            .map_err(|fault| loaded.error(fault.into()))?;
+        Ok(Session::new(live, loaded.config.targets.clone()))
+    }
+
+    /// An instance of a healer for a caller that waits.
+    pub fn open_healer(&self, loaded: &Loaded) -> Result<Once, PluginError> {
+        Once::open(&self.engine, loaded.healer()?, &Plugin::new(&loaded.config))
+            .map_err(|fault| loaded.error(fault.into()))
     }
 
     /// Forgets the native code of every plugin that is not among these.
@@ -252,83 +237,4 @@ impl Host {
             tracing::warn!("{error}");
         }
     }
-}
-
-impl Loaded {
-    pub fn config(&self) -> &PluginConfig {
-        &self.config
-    }
-
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    pub fn world(&self) -> World {
-        self.world
-    }
-
-    pub fn origin(&self) -> CodeOrigin {
-        self.origin
-    }
-
-    pub fn is_healer(&self) -> bool {
-        self.world == World::Healer
-    }
-}
-
-impl std::fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded")
-            .field("name", &self.manifest.name)
-            .field("version", &self.manifest.version)
-            .field("world", &self.world)
-            .field("origin", &self.origin)
-            .finish_non_exhaustive()
-    }
-}
-
-fn check_memory(config: &PluginConfig, manifest: &Manifest) -> Result<(), Cause> {
-    let given = config.memory_max_bytes.min(MEMORY_BYTES_MAX);
-    if manifest.limits.memory_bytes > given {
-        return Err(Cause::Memory { wanted: manifest.limits.memory_bytes, given });
-    }
-    Ok(())
-}
-
-fn check_imports(component: &Component) -> Result<(), Cause> {
-    let ty = component.component_type();
-    let foreign: Vec<_> = ty
-        .imports(component.engine())
-        .map(|(name, _)| name)
-        .filter(|name| !IMPORTS.contains(name))
-        .collect();
-    if !foreign.is_empty() {
-        return Err(Cause::Imports { found: foreign.join(", "), allowed: IMPORTS.join(", ") });
-    }
-    Ok(())
-}
-
-fn check_world(component: &Component, world: World) -> Result<(), Cause> {
-    let ty = component.component_type();
-    let found: Vec<_> = ty.exports(component.engine()).map(|(name, _)| name).collect();
-    let wanted: &[&str] = match world {
-        World::Detector => &[DETECT],
-        World::DetectorResumable => &[DETECT, CHECKPOINT],
-        World::Healer => &[HEAL],
-    };
-    if !wanted.iter().all(|name| found.contains(name)) {
-        return Err(Cause::World {
-            world,
-            wanted: wanted.join(", "),
-            found: match found.is_empty() {
-                true => "nothing".into(),
-                false => found.join(", "),
-            },
-        });
-    }
-    Ok(())
-}
-
-fn wrong_role(wanted: &'static str, found: World) -> Cause {
-    Cause::Role { wanted, found }
 }

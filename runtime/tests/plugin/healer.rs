@@ -80,7 +80,7 @@ fn an_error_of_its_own_is_an_answer_and_no_fault() {
 
 #[test]
 fn a_fault_fails_the_decision_and_then_is_supervised() {
-    let (mut rig, _host, healer) = story(30, 4);
+    let (mut rig, _host, healer) = story(300, 4);
     for (seed, then) in [
         (TRAP, AfterFault::Restarted { from_checkpoint: false }),
         (LOOP, AfterFault::Backoff { ms: 1 }),

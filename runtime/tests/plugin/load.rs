@@ -1,9 +1,14 @@
 //! From a file to a plugin that may run, or to a refusal that says why.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use homeostat::config::PluginConfig;
 use homeostat::plugin::package::{Blob, PAYLOAD_TYPE, Package, PackageError};
-use homeostat::plugin::{Cause, CodeOrigin, CompileError, Fault, PluginError};
+use homeostat::plugin::{
+    Cause, CheckpointStore, CodeOrigin, CompileError, Fault, PluginError, Running,
+};
+use homeostat::reconcile::start_all;
 use homeostat::trust::{self, TrustError};
 
 use crate::guest;
@@ -191,4 +196,25 @@ fn a_missing_compiler_is_an_error_that_says_what_to_do() {
     let (cause, text) = refusal(rig.host_with(empty.path()).load(&config, 0));
     assert!(matches!(cause, Cause::Compile(CompileError::Start { .. })), "{text}");
     assert!(text.contains("install homeostat-compile"), "{text}");
+}
+
+#[test]
+fn one_bad_plugin_costs_no_other_its_place() {
+    let mut rig = Rig::new();
+    let host = rig.host();
+    std::fs::write(rig.state().join("cache/00ff.native"), b"of a plugin that is gone").unwrap();
+    let good = rig.plugin(&guest::detector(), "detector");
+    let bad = PluginConfig { name: "other".into(), ..good.clone() };
+    let checkpoints: Arc<dyn CheckpointStore> = rig.checkpoints.clone();
+    let floors = [("test".to_owned(), 3)].into();
+    let outcomes = start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events);
+    assert!(matches!(
+        outcomes[0].result.as_ref().unwrap_err().cause,
+        Cause::Package(PackageError::Name { .. })
+    ));
+    let (loaded, running) = outcomes[1].result.as_ref().unwrap();
+    assert_eq!(loaded.manifest().sequence, 3);
+    assert!(matches!(running, Running::Detector(_)));
+    rig.hear_ready();
+    assert_eq!(rig.state().join("cache").read_dir().unwrap().count(), 1);
 }

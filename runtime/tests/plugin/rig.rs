@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -166,11 +167,17 @@ pub fn frame(seq: u64, order: f64, count: f64) -> Frame {
 #[derive(Default)]
 pub struct Checkpoints {
     states: Mutex<BTreeMap<String, Vec<u8>>>,
+    broken: AtomicBool,
 }
 
 impl Checkpoints {
     pub fn put(&self, state: &[u8]) {
         self.states.lock().unwrap().insert("test".into(), state.to_vec());
+    }
+
+    /// From now on it panics when asked.
+    pub fn break_down(&self) {
+        self.broken.store(true, Relaxed);
     }
 
     pub fn stored(&self) -> Option<Vec<u8>> {
@@ -180,6 +187,7 @@ impl Checkpoints {
 
 impl CheckpointStore for Checkpoints {
     fn load(&self, plugin: &str) -> Option<Vec<u8>> {
+        assert!(!self.broken.load(Relaxed), "the store is broken");
         self.states.lock().unwrap().get(plugin).cloned()
     }
 

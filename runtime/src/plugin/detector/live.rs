@@ -43,7 +43,7 @@ impl Pre {
 }
 
 /// One instance. After a [`Fault`] it is of no more use: drop it.
-pub struct Live {
+pub(in super::super) struct Live {
     sandbox: Sandbox,
     detect: detect::Guest,
     checkpoint: Option<checkpoint::Guest>,
@@ -68,7 +68,7 @@ impl Live {
     }
 
     /// Returns the selectors of the series that it wants.
-    pub fn configure(&mut self, config: &str) -> Result<Vec<String>, Fault> {
+    pub(super) fn configure(&mut self, config: &str) -> Result<Vec<String>, Fault> {
         let Self { sandbox, detect, .. } = self;
         sandbox
             .call("configure", |store| detect.call_configure(store, config))?
@@ -94,7 +94,7 @@ impl Live {
     }
 
     /// Its state, where it has any to give.
-    pub fn save(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) fn save(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         let Self { sandbox, checkpoint, .. } = self;
         let Some(checkpoint) = checkpoint else { return Ok(None) };
         let state = sandbox.call("save", |store| checkpoint.call_save(store))?;
@@ -102,7 +102,7 @@ impl Live {
     }
 
     /// The inner error is the plugin's own word that it cannot use this state.
-    pub fn restore(&mut self, state: &[u8]) -> Result<Result<(), String>, Fault> {
+    pub(super) fn restore(&mut self, state: &[u8]) -> Result<Result<(), String>, Fault> {
         let Self { sandbox, checkpoint, .. } = self;
         let Some(checkpoint) = checkpoint else { return Ok(Ok(())) };
         sandbox.call("restore", |store| checkpoint.call_restore(store, state))
