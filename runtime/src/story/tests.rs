@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::Value;
 use crate::model::action::Rule;
+use crate::model::{Event, Sighting};
 
 const ID: IncidentId = IncidentId(11);
 

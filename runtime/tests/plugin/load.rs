@@ -207,7 +207,8 @@ fn one_bad_plugin_costs_no_other_its_place() {
     let bad = PluginConfig { name: "other".into(), ..good.clone() };
     let checkpoints: Arc<dyn CheckpointStore> = rig.checkpoints.clone();
     let floors = [("test".to_owned(), 3)].into();
-    let outcomes = start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events);
+    let mut outcomes = Vec::new();
+    start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events, |it| outcomes.push(it));
     assert!(matches!(
         outcomes[0].result.as_ref().unwrap_err().cause,
         Cause::Package(PackageError::Name { .. })
