@@ -12,6 +12,8 @@ use crate::row::Row;
 
 const DETECTORS: usize = 10;
 const SERIES: usize = 500;
+/// Each has some series, whether it runs or not; the running ones are read.
+const WORKLOADS: usize = 100;
 const RUNNING: usize = 10;
 const SPAN: Duration = Duration::from_secs(30);
 
@@ -20,7 +22,7 @@ pub fn rows() -> Result<Vec<Row>> {
     let keys = json!({ "config": { "rules": [rule] }, "period_s": 1 });
     let plan = Plan::plain().with(|settings| {
         settings.set("source.period_s", 1);
-        for n in 0..60 {
+        for n in 0..WORKLOADS {
             settings.push("workload", workload(n));
         }
     });

@@ -15,13 +15,14 @@ use crate::row::Row;
 const STARTS: usize = 10;
 
 pub fn rows() -> Result<Vec<Row>> {
+    let rule = json!({ "name": "high", "series": "*", "op": ">", "raise": 1e18, "clear": 1e17 });
     let plan = Plan::plain()
         .with(|settings| {
             settings
                 .push("workload", json!({ "name": "idle", "command": ["/bin/sleep", "1000000"] }));
         })
         .detector("liveness", json!({}))
-        .detector("threshold", json!({ "rules": [] }))
+        .detector("threshold", json!({ "rules": [rule] }))
         .healer("ladder", json!({}));
     let plan = copies::add(plan, "echo", 7, &json!({}))?;
     let mut house = plan.raise();

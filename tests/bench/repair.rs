@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use homeostat::model::TargetId;
 use homeostat_tests::{Plan, TestBox, process, program};
 use model_server::moment::Moment;
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ fn killed(how: &str, under: &Path, ceiling: Option<f64>) -> Result<Vec<Row>> {
     }
     for kill in 0..KILLS {
         let n = kill % WORKLOADS;
-        until_well(&house)?;
+        until_well(&house, n)?;
         let (_, pid) = lives[n];
         let killed = Moment::now();
         process::kill(pid);
@@ -114,12 +115,14 @@ fn until_life(house: &TestBox, n: usize, number: usize) -> Result<(u64, u32)> {
     }
 }
 
-/// No incident is open, so that the next kill meets a box at rest.
-fn until_well(house: &TestBox) -> Result<()> {
+/// No incident of it is open, so that the next kill opens one of its own.
+fn until_well(house: &TestBox, n: usize) -> Result<()> {
+    let root = TargetId::workload(&format!("w{n}"));
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20) {
         let view = house.client.view()?;
-        if view.incidents.iter().all(|incident| incident.phase == "closed") {
+        let mut of_it = view.incidents.iter().filter(|incident| incident.root == root);
+        if of_it.all(|incident| incident.phase == "closed") {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(5));

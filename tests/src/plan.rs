@@ -62,7 +62,8 @@ impl Plan {
     /// A ladder with one rung: restart, so many times, with pauses that double.
     pub fn ladder(attempts: u32, backoff_s: f64) -> Value {
         let restart = json!({
-            "action": "workload.restart", "attempts": attempts, "backoff_s": backoff_s,
+            "action": "workload.restart", "attempts": attempts,
+            "backoff_s": backoff_s, "backoff_max_s": backoff_s * 8.0,
         });
         json!({
             "ladder": [{ "kind": "*", "target": "workload:*", "steps": [restart] }],

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,10 @@ pub fn run(work: &mut Work) -> Result<Index> {
     setup::prepare(work)?;
     programs(work)?;
     let publisher = key(work)?;
-    package(work, publisher)
+    let begun = Instant::now();
+    let index = package(work, publisher)?;
+    work.took("packaging", begun.elapsed());
+    Ok(index)
 }
 
 pub fn programs(work: &mut Work) -> Result<()> {

@@ -77,8 +77,13 @@ impl Work {
             .stdin(Stdio::null())
             .status()
             .with_context(|| format!("{what}: `{}` did not start", show(command)))?;
-        self.stages.push((what.to_owned(), begun.elapsed()));
+        self.took(what, begun.elapsed());
         Ok(status.success())
+    }
+
+    /// Notes how long a stage took.
+    pub fn took(&mut self, what: &str, long: Duration) {
+        self.stages.push((what.to_owned(), long));
     }
 
     /// Notes something that could not be got, and is done without.
