@@ -135,7 +135,9 @@ impl Database {
                 self.sled.range(cell::journal_key(from, 0)..cell::journal_key(Seq::MAX, u16::MAX));
             while rows.len() < max {
                 let Some(first) = cells.next() else { break };
-                rows.push(gather(first.map_err(fault)?, &mut cells)?);
+                let row = gather(first.map_err(fault)?, &mut cells)?;
+                follows(rows.last(), &row)?;
+                rows.push(row);
             }
             Ok(rows)
         })
@@ -176,7 +178,7 @@ impl Database {
 
     /// Reads every record and follows the chain: what sled silently lost shows
     /// as a hole. Gives the last.
-    pub fn verify(&self, durable: Seq) -> Result<Option<Row>, Verdict> {
+    pub fn verify(&self) -> Result<Option<Row>, Verdict> {
         let mut failed = None;
         let mut page = Vec::new().into_iter();
         let mut next = 0;
@@ -194,7 +196,7 @@ impl Database {
             last = Some(row);
             Some(head)
         });
-        let checked = check_chain(rows, durable);
+        let checked = check_chain(rows, 0);
         match (failed, checked) {
             (Some(fault), _) => Err(Verdict::Fault(fault)),
             (None, Err(unsound)) => Err(Verdict::Unsound(unsound)),
@@ -343,6 +345,16 @@ fn show(key: &[u8]) -> String {
     match journal_name(key) {
         Ok((seq, _)) if key[0] == Space::Journal.byte() => format!("record {seq}"),
         _ => String::from_utf8_lossy(key).into_owned(),
+    }
+}
+
+fn follows(before: Option<&Row>, row: &Row) -> Result<(), Fault> {
+    match before {
+        Some(before) if before.head.seq != row.head.prev => Err(Fault::Damaged(format!(
+            "record {} follows {}, and {} was found",
+            row.head.seq, row.head.prev, before.head.seq
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod room;
+mod zz;
 
 use std::path::Path;
 use std::time::Duration;

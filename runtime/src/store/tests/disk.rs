@@ -92,6 +92,7 @@ fn a_full_disk_keeps_audit_in_the_reserve_then_in_memory_and_recovers_by_itself(
 
     // Into the reserve: durable all the same, telemetry apart.
     let first = journal.append(at(0), large_audit()).seq;
+    wait_durable(&durable, first);
     let mut last;
     while disk.state().join("reserve").exists() {
         journal.append(at(0), telemetry("x"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Writer;
 use crate::store::database::Fault;
-use crate::store::recover::{Backend, load};
+use crate::store::recover::{Backend, Look, load};
 use crate::store::reserve::free_bytes;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -33,16 +33,18 @@ impl Writer {
                 return true;
             }
         }
-        self.trouble = self.reopen().and_then(|()| self.commit(&[])).err();
+        let look = if matches!(fault, Fault::Damaged(_)) { Look::Thorough } else { Look::Raw };
+        self.trouble = self.reopen(look).and_then(|()| self.commit(&[])).err();
         true
     }
 
-    fn reopen(&mut self) -> Result<(), Fault> {
+    fn reopen(&mut self, look: Look) -> Result<(), Fault> {
+        self.shared.forget_raw();
         let mut backend = self.shared.backend_mut();
         if let Backend::Live(database) = std::mem::replace(&mut *backend, Backend::Absent) {
             database.close();
         }
-        let loaded = load(&self.place, self.limits.cache_bytes)?;
+        let loaded = load(&self.place, self.limits.cache_bytes, look)?;
         *backend = loaded.backend;
         drop(backend);
         self.last = loaded.last;
