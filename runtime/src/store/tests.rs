@@ -5,7 +5,6 @@ mod crash;
 mod damage;
 mod disk;
 mod room;
-mod zz;
 
 use std::path::Path;
 use std::time::Duration;

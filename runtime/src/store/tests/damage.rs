@@ -48,6 +48,11 @@ impl Damaged {
                 assert_eq!(self.written.get(record.seq as usize - 1), Some(record), "{what}");
             }
         }
+        for id in found.iter().filter_map(|record| record.event.incident(record.seq)) {
+            let of_it = |record: &&Record| record.event.incident(record.seq) == Some(id);
+            let wanted: Vec<_> = found.iter().filter(of_it).cloned().collect();
+            assert_eq!(reader.incident(id).unwrap(), wanted, "{what}: {id}");
+        }
         let lost = self.written.len() - found.len();
         let mut journal = opened.store.journal();
         let next = journal.append(at(1), audit());

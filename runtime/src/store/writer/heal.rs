@@ -34,8 +34,21 @@ impl Writer {
             }
         }
         let look = if matches!(fault, Fault::Damaged(_)) { Look::Thorough } else { Look::Raw };
-        self.trouble = self.reopen(look).and_then(|()| self.commit(&[])).err();
+        self.state.unsure |= !full && matches!(&*self.shared.backend(), Backend::Live(_));
+        let reopened = self.reopen(look).and_then(|()| self.write_anew());
+        self.trouble = reopened.and_then(|()| self.commit(&[])).err();
         true
+    }
+
+    /// After a sync that failed, the kernel may hold pages as clean that never
+    /// reached the disk, and the next sync succeeds without them. Only what is
+    /// written again is known to be there.
+    fn write_anew(&mut self) -> Result<(), Fault> {
+        if self.state.unsure {
+            self.copy(u64::MAX)?;
+            self.state.unsure = false;
+        }
+        Ok(())
     }
 
     fn reopen(&mut self, look: Look) -> Result<(), Fault> {
@@ -65,8 +78,8 @@ impl Writer {
     pub fn publish(&self, fault: &Fault) {
         let waiting = self.shared.queue().pending.len();
         let text = format!(
-            "wanted to write the journal in {}, found: {fault}; {}. {waiting} records wait in memory and are \
-             written once it works",
+            "wanted to write the journal in {}, found: {fault}; {}. {waiting} records wait in \
+             memory and are written once it works",
             self.place.dir().display(),
             advice(fault),
         );
