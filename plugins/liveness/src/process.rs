@@ -21,7 +21,7 @@ const ABSENT_WANTED: u8 = 2;
 const READING_SKEW_MS: u64 = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
+#[serde(rename_all = "kebab-case")]
 pub enum Process {
     Unknown { since_age_ms: u64 },
     Running { since_age_ms: u64, attempt: Option<String> },

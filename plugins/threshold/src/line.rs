@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{LineRule, selects};
 use crate::message::{number, quote};
-use crate::series::{forget, short};
+use crate::series::{forget, short, trim};
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latch {
+    /// Name of the rule.
+    pub rule: String,
+    pub target: String,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     hits: VecDeque<u64>,
     standing: Option<Standing>,
@@ -27,6 +30,18 @@ struct Standing {
 }
 
 impl Latch {
+    /// One that has seen its first line.
+    pub fn of(line: &Line, rule: &LineRule) -> Self {
+        let mut latch = Self {
+            rule: rule.rule.name.clone(),
+            target: line.target.clone(),
+            hits: VecDeque::new(),
+            standing: None,
+        };
+        latch.hit(line, rule);
+        latch
+    }
+
     pub fn hit(&mut self, line: &Line, rule: &LineRule) {
         if self.standing.is_some() {
             return;
@@ -43,8 +58,12 @@ impl Latch {
         }
     }
 
-    pub fn finding(&self, target: &str, rule: &LineRule) -> Option<Finding> {
-        let standing = self.standing.as_ref()?;
+    pub fn trim(&mut self, hits_left: &mut usize) {
+        trim(&mut self.hits, hits_left);
+    }
+
+    pub fn finding(&self, rule: &LineRule) -> Option<Finding> {
+        let (standing, target) = (self.standing.as_ref()?, self.target.as_str());
         let message = rule.rule.message.fill(|gap| match gap {
             "target" => Some(short(target).to_owned()),
             "rule" => Some(rule.rule.name.clone()),

@@ -233,6 +233,31 @@ fn it_asks_for_the_series_of_its_rules() {
 }
 
 #[test]
+fn the_largest_memory_fits_into_a_checkpoint() {
+    let wild: Vec<_> = (0..256)
+        .map(|n| {
+            json!({"name": format!("a-rather-long-name-for-rule-{n}"), "series": "hw.*", "op": ">",
+                   "raise": 0, "times": 1000, "within_s": 31_536_000})
+        })
+        .collect();
+    let many = (0..8).map(|n| series("hw.temperature").on(&format!("accelerator:card-{n}")));
+    let mut it = Session::<Threshold>::new(json!({ "rules": wild })).bind(many);
+    for n in 1..20 {
+        it.observe(frame(n * 1_000_000_000).row([1.0; 8]));
+    }
+    let state = serde_json::to_vec(&it.detector().save()).unwrap();
+    assert!(state.len() < 256 << 10, "{} bytes", state.len());
+
+    let lines: Vec<_> = (0..256)
+        .map(|n| json!({"name": format!("a-rather-long-name-for-rule-{n}"), "line": "x"}))
+        .collect();
+    let mut it = Session::<Threshold>::new(json!({ "rules": lines }));
+    it.observe(frame(1_000).line(DIGITS, &"x\"\u{1}".repeat(400)));
+    let state = serde_json::to_vec(&it.detector().save()).unwrap();
+    assert!(state.len() < 256 << 10, "{} bytes", state.len());
+}
+
+#[test]
 fn a_rule_that_makes_no_sense_is_refused_by_name() {
     for (rule, word) in [
         (json!({"name":"a"}), "either `series` or `line`"),
