@@ -1,1 +1,192 @@
-//! To come.
+//! The hands: a permit goes in, an outcome comes out.
+//!
+//! Invariant: nothing is touched before the journal holds the permit durably,
+//! and nothing is done twice: what a crash left open is looked at
+//! ([`Executor::observe`]), never carried out again. Permits and outcomes are
+//! plain messages, so that the hands can one day be a process of their own.
+
+mod notify;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::config::NotifyConfig;
+use crate::failpoint::{Failpoint, hit};
+use crate::guard::Permit;
+use crate::model::catalogue::{NOTIFY, WORKLOAD_RESTART, WORKLOAD_START, WORKLOAD_STOP};
+use crate::model::{AttemptId, IncidentId, Mode, Origin, Outcome, TargetId};
+use crate::store::Durable;
+use crate::workload::Workloads;
+
+/// What came of a permit, or of looking for what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    pub attempt: AttemptId,
+    pub incident: Option<IncidentId>,
+    pub action: String,
+    pub target: TargetId,
+    pub outcome: Outcome,
+    /// Seen after a crash rather than done now.
+    pub observed: bool,
+}
+
+/// An attempt whose end nobody saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unknown {
+    pub attempt: AttemptId,
+    pub incident: Option<IncidentId>,
+    pub action: String,
+    pub target: TargetId,
+}
+
+struct Parts {
+    workloads: Workloads,
+    /// By workload: how long a stop may take.
+    stop_ms_max: BTreeMap<String, u64>,
+    notifiers: BTreeMap<String, NotifyConfig>,
+    durable: watch::Receiver<Durable>,
+    mode: watch::Receiver<Mode>,
+    clock: Clock,
+    ended: mpsc::Sender<Ended>,
+}
+
+/// Cheap to clone; each permit runs as a task of its own, and the guard's lease
+/// sees to it that a target has one at a time.
+#[derive(Clone)]
+pub struct Executor(Arc<Parts>);
+
+impl Executor {
+    pub fn new(
+        workloads: Workloads,
+        stop_ms_max: BTreeMap<String, u64>,
+        notifiers: Vec<NotifyConfig>,
+        durable: watch::Receiver<Durable>,
+        mode: watch::Receiver<Mode>,
+        clock: Clock,
+        ended: mpsc::Sender<Ended>,
+    ) -> Self {
+        let notifiers = notifiers.into_iter().map(|it| (it.name.clone(), it)).collect();
+        Self(Arc::new(Parts { workloads, stop_ms_max, notifiers, durable, mode, clock, ended }))
+    }
+
+    /// Carries the permit out and sends what came of it.
+    pub fn submit(&self, permit: Permit) {
+        let parts = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let outcome = parts.carry_out(&permit).await;
+            parts
+                .send(Ended {
+                    attempt: permit.id(),
+                    incident: permit.incident(),
+                    action: permit.proposal().action.clone(),
+                    target: permit.target().clone(),
+                    outcome,
+                    observed: false,
+                })
+                .await;
+        });
+    }
+
+    /// Looks for what a crash left of an attempt. Touches nothing.
+    pub fn observe(&self, unknown: Unknown) {
+        let parts = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let outcome = parts.observe_effect(&unknown).await;
+            let Unknown { attempt, incident, action, target } = unknown;
+            parts.send(Ended { attempt, incident, action, target, outcome, observed: true }).await;
+        });
+    }
+}
+
+impl Parts {
+    async fn send(&self, ended: Ended) {
+        // The driver has gone when this fails: its journal will say `unknown`.
+        let _ = self.ended.send(ended).await;
+    }
+
+    async fn carry_out(&self, permit: &Permit) -> Outcome {
+        if let Err(lapsed) = self.wait_until_durable(permit).await {
+            return lapsed;
+        }
+        hit(Failpoint::ActionBeforeTouch);
+        let limit = Duration::from_millis(permit.spec().timeout_ms + self.extra_ms(permit));
+        match tokio::time::timeout(limit, self.act(permit)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Failed {
+                detail: format!(
+                    "{} on {} did not end within {} ms",
+                    permit.spec().name,
+                    permit.target(),
+                    limit.as_millis()
+                ),
+            },
+        }
+    }
+
+    /// A workload's own deadline comes on top of the catalogue's.
+    fn extra_ms(&self, permit: &Permit) -> u64 {
+        permit
+            .target()
+            .as_workload()
+            .and_then(|name| self.stop_ms_max.get(name))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The permit must be durable before it is obeyed; then mode and expiry are
+    /// looked at again, because the wait may have been long.
+    async fn wait_until_durable(&self, permit: &Permit) -> Result<(), Outcome> {
+        let lapsed = |detail: String| Outcome::Lapsed { detail };
+        let left_ms = permit.expires_age_ms().saturating_sub(self.clock.age_ms());
+        let mut durable = self.durable.clone();
+        let seq = permit.id().seq;
+        let wait = durable.wait_for(|durable| durable.seq >= seq);
+        match tokio::time::timeout(Duration::from_millis(left_ms), wait).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(lapsed("the journal closed".into())),
+            Err(_) => {
+                let why = self.durable.borrow().failing.clone();
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                return Err(lapsed(format!("the permit ran out before it was durable{why}")));
+            }
+        }
+        if self.clock.age_ms() > permit.expires_age_ms() {
+            return Err(lapsed("the permit ran out".into()));
+        }
+        let mode = *self.mode.borrow();
+        if matches!(permit.origin(), Origin::Healer { .. }) && mode != Mode::Enforce {
+            return Err(lapsed(format!("the mode is now {mode}")));
+        }
+        Ok(())
+    }
+
+    async fn act(&self, permit: &Permit) -> Outcome {
+        let name = permit.target().name();
+        match permit.spec().name {
+            WORKLOAD_START => workload::start(&self.workloads, name, permit.id()).await,
+            WORKLOAD_RESTART => workload::restart(&self.workloads, name, permit.id()).await,
+            WORKLOAD_STOP => workload::stop(&self.workloads, name).await,
+            NOTIFY => notify::notify(&self.notifiers, permit).await,
+            other => Outcome::Failed { detail: format!("no hands for action {other}") },
+        }
+    }
+
+    async fn observe_effect(&self, unknown: &Unknown) -> Outcome {
+        let name = unknown.target.name();
+        match unknown.action.as_str() {
+            WORKLOAD_START | WORKLOAD_RESTART => {
+                workload::observe_start(&self.workloads, name, unknown.attempt).await
+            }
+            WORKLOAD_STOP => workload::observe_stop(&self.workloads, name),
+            // A message may or may not have gone out. Saying it did not would
+            // send it twice; a person who is told once too seldom still has the incident.
+            NOTIFY => Outcome::Failed { detail: "whether it was delivered is not known".into() },
+            other => Outcome::Failed { detail: format!("nothing is known of action {other}") },
+        }
+    }
+}

@@ -4,10 +4,36 @@
 //! All mistakes are found together, each with its line and a hint. A room is
 //! handed its own part, never the whole.
 
+mod cycle;
+mod document;
+mod entry;
+mod machine;
+mod mistake;
+mod probe;
+mod reader;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod typed;
+mod value;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
 
 use crate::model::{Graph, Mode};
+
+pub use machine::Machine;
+pub use mistake::{Mistake, Mistakes};
+
+/// Where a box keeps its file.
+pub const DEFAULT_FILE: &str = "/etc/homeostat/homeostat.toml";
+/// Where a client looks for the daemon when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/homeostat/homeostat.sock";
+const RUN_DIR: &str = "/run/homeostat";
+const SOCKET_NAME: &str = "homeostat.sock";
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +97,8 @@ pub struct ApiConfig {
     pub socket: PathBuf,
     /// Users that may command, besides root and the daemon's own.
     pub operators: BTreeSet<u32>,
+    /// Group of the socket, whose members may connect and read; the daemon's own when none.
+    pub group: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,4 +254,39 @@ pub enum NotifyKind {
     Command { command: Vec<String> },
     /// Gets it as the body of a POST.
     Webhook { url: String },
+}
+
+/// Reads the file at `path` and finds out what it means on this machine.
+///
+/// The file, and the key files it names, must be such that only root or their
+/// owner can write them: whoever writes them commands the box.
+pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = machine::read_trusted(&path).map_err(|unreadable| {
+        Mistakes::of_file(
+            &path,
+            "a configuration file, writable only by root or its owner",
+            unreadable.found,
+            unreadable.hint,
+        )
+    })?;
+    parse(&path, &text, &Machine::here())
+}
+
+/// What `text` means on `machine`. `path` names the file in mistakes, and
+/// relative paths start at its folder.
+pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mistakes> {
+    let doc = document::Document::new(path, text, machine);
+    match DeTable::parse(text) {
+        Ok(root) => {
+            let typed = doc.read(root.get_ref(), typed::file);
+            let config = resolve::config(&doc, typed);
+            doc.finish(config)
+        }
+        Err(error) => {
+            let offset = error.span().map_or(text.len(), |span| span.start);
+            doc.note(offset, "", "TOML", error.message(), None);
+            Err(doc.mistakes())
+        }
+    }
 }

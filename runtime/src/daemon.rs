@@ -1,1 +1,145 @@
-//! To come.
+//! Build, wire, run, drain: the one room that knows every other.
+//!
+//! Invariant: what is opened first is closed last. The lock on the state
+//! directory is held from before the first read to after the last write, and
+//! the journal closes when nobody is left who could write to it. Workloads
+//! are not the daemon's to end: they go on under their shims.
+
+mod boot;
+mod history;
+mod plugins;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::action::Executor;
+use crate::api;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::driver::{Driver, Inlets, Outlets, Start};
+use crate::model::{Condition, View};
+use crate::source::Sources;
+use crate::workload::Workloads;
+
+/// Events that wait for the driver, by room. The driver empties them in
+/// microseconds; a full channel makes its room wait, and nothing is lost.
+const WAITING_MAX: usize = 1024;
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+        .context("the runtime does not start")?;
+    runtime.block_on(serve(Arc::new(config)))
+}
+
+async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let boot::Booted { lock, slot, mut store, clock, memory, conditions, new_boot } =
+        boot::boot(&config)?;
+    let birth = slot.floors().birth;
+    tracing::info!(birth, version = env!("CARGO_PKG_VERSION"), mode = %config.mode, "starting");
+
+    let (workload_events, workloads_in) = mpsc::channel(WAITING_MAX);
+    let workloads =
+        Workloads::open(config.workloads.clone(), &config.paths, clock.clone(), workload_events)
+            .await?;
+    let sources = Sources::new(&config.source, &config.workloads, &config.externals);
+    let series = sources.series().to_vec();
+    let (source_events, sources_in) = mpsc::channel(WAITING_MAX);
+    let source_control = sources.run(clock.clone(), workloads.snapshot(), source_events);
+
+    let journal = store.journal();
+    let durable = journal.durable();
+    let (mode, mode_seen) = watch::channel(config.mode);
+    let (ended, ended_in) = mpsc::channel(WAITING_MAX);
+    let executor = Executor::new(
+        workloads.clone(),
+        config.workloads.iter().map(|it| (it.name.clone(), it.stop_deadline_ms)).collect(),
+        config.notify.clone(),
+        durable.clone(),
+        mode_seen,
+        clock.clone(),
+        ended,
+    );
+
+    let (plugin_events, plugins_in) = mpsc::channel(WAITING_MAX);
+    let (arrivals, arrivals_in) = mpsc::channel(WAITING_MAX);
+    let loading = plugins::load(Arc::clone(&config), slot, store.checkpoints(), plugin_events, arrivals);
+
+    let (view, view_seen) = watch::channel(Arc::new(first_view(&config, birth, &clock, &conditions)));
+    let (commands, requests) = mpsc::channel(16);
+    let api = api::serve(
+        &config.api,
+        api::Outlets {
+            view: view_seen,
+            history: Arc::new(history::Told(store.reader())),
+            durable: history::durable_seq(durable.clone()),
+            commands,
+        },
+    )?;
+
+    let start = Start { config, clock, birth, new_boot, memory, series, conditions };
+    let outlets = Outlets {
+        journal,
+        reader: store.reader(),
+        executor,
+        sources: source_control,
+        workloads,
+        view,
+        mode,
+    };
+    let (stop, stopped) = oneshot::channel();
+    let inlets = Inlets {
+        sources: sources_in,
+        workloads: workloads_in,
+        plugins: plugins_in,
+        arrivals: arrivals_in,
+        ended: ended_in,
+        requests,
+        durable,
+        stop: stopped,
+    };
+    let driver = tokio::spawn(Driver::new(start, outlets).run(inlets));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; workloads go on under their shims");
+    drop(stop);
+    let journal = driver.await.context("the driver ended badly")?;
+    api.close().await;
+    loading.close().await;
+    drop(journal);
+    store.close();
+    drop(lock);
+    Ok(())
+}
+
+/// What is shown before the driver has looked at anything.
+fn first_view(config: &Config, birth: u64, clock: &Clock, conditions: &[Condition]) -> View {
+    View {
+        box_name: config.identity.name.clone(),
+        site: config.identity.site.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        birth,
+        now: clock.now(),
+        mode: config.mode,
+        paused: None,
+        conditions: conditions.to_vec(),
+        workloads: Vec::new(),
+        plugins: Vec::new(),
+        unprotected: Vec::new(),
+        findings: Default::default(),
+        incidents: Vec::new(),
+        journal_seq: 0,
+        journal_durable: 0,
+    }
+}

@@ -1,1 +1,438 @@
-//! To come.
+//! The one task that decides. All incident state, all ordering and all leases
+//! are here; every other room sends it plain events and takes plain orders.
+//!
+//! Invariant: nothing becomes state before it is an event in the journal
+//! ([`Driver::write`] is the only way), and the driver never blocks on device or
+//! network: it hands work only to a room that it knows is idle.
+
+mod ask;
+mod command;
+mod desired;
+mod detect;
+mod feed;
+mod memory;
+mod proof;
+mod report;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::action::{Ended, Executor, Unknown};
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::failpoint::{Failpoint, hit};
+use crate::guard::{Guard, Permit};
+use crate::incident::step::{self, Step};
+use crate::model::{
+    AttemptId, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series, TargetId,
+    Value, View,
+};
+use crate::plugin::PluginEvent;
+use crate::source::{SourceControl, SourceEvent};
+use crate::store::{Durable, Journal, Reader};
+use crate::workload::{WorkloadEvent, WorkloadStatus, Workloads};
+
+pub use command::Request;
+pub use detect::Arrival;
+pub use memory::Memory;
+
+/// How often time alone is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Steps taken on one input; more means that two rules undo each other.
+const STEPS_MAX: u32 = 10_000;
+
+/// What the driver listens to.
+pub struct Inlets {
+    pub sources: mpsc::Receiver<SourceEvent>,
+    pub workloads: mpsc::Receiver<WorkloadEvent>,
+    pub plugins: mpsc::Receiver<PluginEvent>,
+    pub arrivals: mpsc::Receiver<Arrival>,
+    pub ended: mpsc::Receiver<Ended>,
+    pub requests: mpsc::Receiver<Request>,
+    pub durable: watch::Receiver<Durable>,
+    /// Closes when the daemon stops.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// Whom the driver gives orders to.
+pub struct Outlets {
+    pub journal: Journal,
+    pub reader: Reader,
+    pub executor: Executor,
+    pub sources: SourceControl,
+    pub workloads: Workloads,
+    pub view: watch::Sender<Arc<View>>,
+    pub mode: watch::Sender<Mode>,
+}
+
+pub struct Driver {
+    config: Arc<Config>,
+    clock: Clock,
+    birth: u64,
+    out: Outlets,
+    guard: Guard,
+    /// What the journal says.
+    memory: Memory,
+    detectors: BTreeMap<String, detect::Detecting>,
+    healers: BTreeMap<String, ask::Asking>,
+    /// What plugins said before they arrived: a thread may be faster than the
+    /// word that it was started.
+    early: Vec<PluginEvent>,
+    /// Series of the box; a `SeriesId` is an index into it.
+    series: Vec<Series>,
+    workloads: BTreeMap<String, WorkloadStatus>,
+    statuses: watch::Receiver<BTreeMap<String, WorkloadStatus>>,
+    seq: Seq,
+    published_age_ms: u64,
+    /// Attempts whose process has ended, for the proofs that are open.
+    exits: BTreeMap<AttemptId, crate::model::ExitStatus>,
+    /// Desired starts that failed; healing them is the healers' affair.
+    start_failed: BTreeSet<String>,
+    /// Workloads whose probes were all good since their start.
+    proofs: proof::Proofs,
+    replies: BTreeMap<AttemptId, oneshot::Sender<Result<String, CommandError>>>,
+    conditions: Vec<Condition>,
+    journal_failing: Option<String>,
+    journal_durable: u64,
+    unprotected: BTreeSet<TargetId>,
+    /// What the configuration and the signed manifests say accounts for what.
+    explains: BTreeMap<String, Vec<String>>,
+    dirty: bool,
+}
+
+/// What the daemon found before the driver began.
+pub struct Start {
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    pub birth: u64,
+    pub new_boot: bool,
+    pub memory: Memory,
+    pub series: Vec<Series>,
+    pub conditions: Vec<Condition>,
+}
+
+enum Input {
+    Source(SourceEvent),
+    Workload(WorkloadEvent),
+    Plugin(PluginEvent),
+    Arrival(Arrival),
+    Ended(Ended),
+    Request(Request),
+    Durable,
+    Tick,
+    Stop,
+}
+
+impl Driver {
+    pub fn new(start: Start, out: Outlets) -> Self {
+        let Start { config, clock, birth, new_boot, memory, series, conditions } = start;
+        let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
+        let mut driver = Self {
+            guard: Guard::new(config.guard.clone(), grants),
+            healers: ask::expected(&config),
+            detectors: BTreeMap::new(),
+            early: Vec::new(),
+            proofs: proof::Proofs::new(&config),
+            explains: config.incident.explains.clone(),
+            workloads: BTreeMap::new(),
+            statuses: out.workloads.snapshot(),
+            seq: 0,
+            published_age_ms: 0,
+            config,
+            clock,
+            birth,
+            out,
+            memory,
+            series,
+            exits: BTreeMap::new(),
+            start_failed: BTreeSet::new(),
+            replies: BTreeMap::new(),
+            conditions,
+            journal_failing: None,
+            journal_durable: 0,
+            unprotected: BTreeSet::new(),
+            dirty: true,
+        };
+        driver.statuses.mark_changed();
+        driver.look_at_workloads();
+        driver.begin(new_boot);
+        driver
+    }
+
+    fn begin(&mut self, new_boot: bool) {
+        let mode = self.config.mode;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.write(Event::DaemonStarted { birth: self.birth, version, mode });
+        self.drop_findings_of_strangers();
+        if new_boot {
+            self.reopen_stuck(|_| true, "the box booted");
+        }
+        for (attempt, action, target) in self.memory.incidents.unknown_attempts() {
+            let incident = self.memory.incidents.incident_of(attempt);
+            self.out.executor.observe(Unknown { attempt, incident, action, target });
+        }
+        for (target, attempt) in self.memory.incidents.open_proofs() {
+            self.watch_proof(&target, attempt);
+        }
+        self.look_at_protection();
+    }
+
+    /// Runs until told to stop. Gives the journal back, so that it is the last
+    /// thing to close.
+    pub async fn run(mut self, mut inlets: Inlets) -> Journal {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.settle();
+            self.publish();
+            match next_input(&mut inlets, &mut tick).await {
+                Input::Stop => break,
+                input => self.handle(input, &inlets.durable),
+            }
+        }
+        self.stop()
+    }
+
+    fn handle(&mut self, input: Input, durable: &watch::Receiver<Durable>) {
+        self.look_at_workloads();
+        match input {
+            Input::Source(SourceEvent::Batch(batch)) => {
+                for detecting in self.detectors.values_mut() {
+                    detecting.feed.batch(&batch);
+                }
+            }
+            Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Workload(event) => self.take_workload(event),
+            Input::Plugin(event) => self.take_plugin(event),
+            Input::Arrival(arrival) => self.take_arrival(arrival),
+            Input::Ended(ended) => self.take_ended(ended),
+            Input::Request(request) => self.take_request(request),
+            Input::Durable => self.take_durable(durable),
+            Input::Tick => self.take_tick(),
+            Input::Stop => {}
+        }
+    }
+
+    /// Writes an event down and makes it state.
+    fn write(&mut self, event: Event) -> Record {
+        let record = self.out.journal.append(self.clock.now(), event);
+        self.memory.apply(&record);
+        self.seq = record.seq;
+        self.dirty = true;
+        record
+    }
+
+    fn look_at_workloads(&mut self) {
+        if self.statuses.has_changed().unwrap_or(false) {
+            self.workloads.clone_from(&self.statuses.borrow_and_update());
+            self.dirty = true;
+        }
+    }
+
+    fn settle(&mut self) {
+        self.settle_incidents();
+        self.reconcile_desired();
+        self.send_frames();
+    }
+
+    /// Does what is to be done about the incidents until nothing is left.
+    fn settle_incidents(&mut self) {
+        for _ in 0..STEPS_MAX {
+            let Some(step) = self.next_step() else { return };
+            match step {
+                Step::Write(event) => self.take_step(event),
+                Step::Ask { incident, healer } => self.ask(incident, &healer),
+            }
+        }
+        tracing::error!("{STEPS_MAX} steps on one input: two rules undo each other; going on at the next");
+    }
+
+    fn take_step(&mut self, event: Event) {
+        let point = match &event {
+            Event::IncidentOpened { .. } => Some(Failpoint::DriverIncidentOpened),
+            Event::IncidentRecovered { .. } => Some(Failpoint::DriverRecovered),
+            Event::IncidentProven { .. } => Some(Failpoint::DriverProven),
+            _ => None,
+        };
+        let closed = match &event {
+            Event::IncidentClosed { incident, .. } => self.memory.incidents.get(*incident).cloned(),
+            _ => None,
+        };
+        tell(&event);
+        self.write(event);
+        if let Some(point) = point {
+            hit(point);
+        }
+        if let Some(incident) = closed {
+            let attrs = vec![("incident".into(), Value::text(incident.id.to_string()))];
+            self.mark(incident.root.clone(), "incident.closed", attrs);
+            self.reopen_stuck(
+                |it| it.root != incident.root,
+                &format!("{} closed", incident.id),
+            );
+        }
+    }
+
+    fn next_step(&self) -> Option<Step> {
+        let unwanted = |target: &TargetId| self.is_unwanted(target);
+        let runs = |target: &TargetId| self.runs(target);
+        let exit = |attempt: AttemptId| self.exits.get(&attempt).copied();
+        let proof_ms_max = |target: &TargetId| self.proofs.ms_max(target);
+        let healer = |name: &str| self.healer_state(name);
+        let scene = step::Scene {
+            now_age_ms: self.clock.age_ms(),
+            mode: self.config.mode,
+            paused: self.memory.paused.is_some(),
+            graph: &self.config.graph,
+            config: &self.config.incident,
+            explains: &self.explains,
+            unwanted: &unwanted,
+            runs: &runs,
+            exit: &exit,
+            proof_ms_max: &proof_ms_max,
+            healer: &healer,
+        };
+        step::next(&self.memory.incidents, &scene)
+    }
+
+    /// Hands a sealed permit to the hands, and watches for its proof.
+    fn submit(&mut self, permit: Permit) {
+        hit(Failpoint::DriverPermitted);
+        self.out.executor.submit(permit);
+    }
+
+    fn take_ended(&mut self, ended: Ended) {
+        let Ended { attempt, incident, action, target, outcome, observed } = ended;
+        tracing::info!(%attempt, action, %target, ?outcome, "action ended");
+        if matches!(outcome, Outcome::Done { .. }) {
+            self.watch_proof(&target, attempt);
+        } else if self.memory.incidents.errands().contains_key(&attempt) {
+            self.errand_failed(attempt, &action, &target, &outcome);
+        }
+        self.write(if observed {
+            Event::EffectObserved { incident, attempt, outcome: outcome.clone() }
+        } else {
+            Event::AttemptEnded { incident, attempt, outcome: outcome.clone() }
+        });
+        hit(Failpoint::DriverEnded);
+        let attrs = vec![
+            ("attempt".into(), Value::text(attempt.to_string())),
+            ("action".into(), Value::text(action)),
+        ];
+        self.mark(target, "action.ended", attrs);
+        if let Some(reply) = self.replies.remove(&attempt) {
+            // Whoever asked may have gone; the journal has the answer.
+            let _ = reply.send(match outcome {
+                Outcome::Done { detail } => Ok(detail),
+                Outcome::Failed { detail } | Outcome::Lapsed { detail } => {
+                    Err(CommandError::Failed { detail })
+                }
+            });
+        }
+    }
+
+    fn watch_proof(&mut self, target: &TargetId, attempt: AttemptId) {
+        let now_age_ms = self.clock.age_ms();
+        let also = self.also_prove(attempt);
+        let until_age_ms = now_age_ms + self.proofs.ms_max(target);
+        for (other, _) in &also {
+            self.out.sources.hasten(other, until_age_ms);
+        }
+        self.out.sources.hasten(target, until_age_ms);
+        self.proofs.begin(target, now_age_ms, also);
+    }
+
+    fn take_durable(&mut self, durable: &watch::Receiver<Durable>) {
+        let now = durable.borrow().clone();
+        self.journal_durable = now.seq;
+        if now.failing != self.journal_failing {
+            match &now.failing {
+                Some(why) => tracing::error!(why, "the journal is failing; no action is permitted"),
+                None => tracing::info!("the journal is durable again"),
+            }
+            self.journal_failing = now.failing;
+            self.dirty = true;
+        }
+    }
+
+    fn take_tick(&mut self) {
+        let now_age_ms = self.clock.age_ms();
+        if let Some(pause) = &self.memory.paused
+            && pause.until_age_ms.is_some_and(|until| until <= now_age_ms)
+        {
+            self.write(Event::Resumed { by: None });
+        }
+        self.prove_what_has_no_probe();
+        // Counters move all the time; once a second is often enough to show them.
+        self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
+    }
+
+    /// Tells the detectors that judge `target` what we did or learnt.
+    fn mark(&mut self, target: TargetId, what: &str, attrs: crate::model::Attrs) {
+        let mark = Mark { target, age_ms: self.clock.age_ms(), what: what.into(), attrs };
+        for detecting in self.detectors.values_mut() {
+            detecting.take_mark(&mark);
+        }
+    }
+
+    fn reopen_stuck(&mut self, which: impl Fn(&crate::incident::Incident) -> bool, why: &str) {
+        let stuck: Vec<_> = self
+            .memory
+            .incidents
+            .open()
+            .filter(|it| matches!(it.phase, crate::incident::Phase::Stuck { .. }) && which(it))
+            .map(|it| it.id)
+            .collect();
+        for incident in stuck {
+            self.write(Event::IncidentReopened { incident, why: why.to_owned() });
+        }
+    }
+
+    fn up_ms(&self) -> u64 {
+        clock::boottime_ms()
+    }
+
+    fn stop(mut self) -> Journal {
+        self.write(Event::DaemonStopped {});
+        for (_, reply) in std::mem::take(&mut self.replies) {
+            let _ = reply.send(Err(CommandError::Stopping {}));
+        }
+        self.out.journal
+    }
+}
+
+async fn next_input(inlets: &mut Inlets, tick: &mut tokio::time::Interval) -> Input {
+    // In this order: what ended and what died first, because it waits for us;
+    // numbers last, because there are always more.
+    tokio::select! {
+        biased;
+        _ = &mut inlets.stop => Input::Stop,
+        Some(event) = inlets.workloads.recv() => Input::Workload(event),
+        Some(event) = inlets.plugins.recv() => Input::Plugin(event),
+        Some(ended) = inlets.ended.recv() => Input::Ended(ended),
+        Some(request) = inlets.requests.recv() => Input::Request(request),
+        Some(arrival) = inlets.arrivals.recv() => Input::Arrival(arrival),
+        Ok(()) = inlets.durable.changed() => Input::Durable,
+        _ = tick.tick() => Input::Tick,
+        Some(event) = inlets.sources.recv() => Input::Source(event),
+    }
+}
+
+/// Says aloud what an operator would want in the log.
+fn tell(event: &Event) {
+    match event {
+        Event::IncidentOpened { root, kind, .. } => tracing::warn!(%root, kind, "incident opened"),
+        Event::IncidentRecovered { incident, .. } => tracing::info!(%incident, "recovered"),
+        Event::IncidentRelapsed { incident, why, .. } => tracing::warn!(%incident, why, "relapsed"),
+        Event::IncidentStuck { incident, why } => {
+            tracing::error!(%incident, why, "STUCK: out of ideas, a person is needed");
+        }
+        Event::ProofFailed { incident, why, .. } => tracing::warn!(%incident, why, "proof failed"),
+        Event::IncidentClosed { incident, why } => tracing::info!(%incident, why, "closed"),
+        _ => {}
+    }
+}

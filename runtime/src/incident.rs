@@ -1,1 +1,237 @@
-//! To come.
+//! The life of an incident: a fold over the journal, and nothing else.
+//!
+//! ```text
+//!            ┌──────────────── failed, refused, relapsed ────────────────┐
+//!            ▼                                                           │
+//!  opened ▶ open ▶ deciding ▶ acting ▶ proving ▶ recovered ▶ proven ▶ closed
+//!            ▲  └▶ waiting ─┘    └─────────┴────────┘
+//!            └──── stuck ◀── given up, or nobody left to ask
+//! ```
+//!
+//! Invariant: [`Incidents::apply`] decides nothing and holds no clock. What is
+//! to be done next is [`step::next`]'s to say, from the same state, and becomes
+//! state only by being written down first.
+
+mod fold;
+pub mod step;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::view::IncidentView;
+use crate::model::finding::SEVERITY_OPENS;
+use crate::model::{
+    Attempt, AttemptId, AttemptOutcome, Finding, FindingRef, IncidentId, Instant, Origin, TargetId,
+};
+
+/// Closed incidents kept for `status`; the journal has them all.
+const CLOSED_KEPT: usize = 32;
+/// Attempts kept of one incident; the journal has them all.
+const ATTEMPTS_KEPT: usize = 64;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// To be decided.
+    Open,
+    /// A healer was asked.
+    Deciding { healer: String, since_age_ms: u64 },
+    /// Nothing to do before `until_age_ms`.
+    Waiting { why: String, until_age_ms: u64 },
+    /// Permitted; the hands are at work, or a crash hid what they did.
+    Acting { attempt: AttemptId },
+    /// The action went through; its proof is open.
+    Proving { attempt: AttemptId, since_age_ms: u64, good: u32 },
+    /// Proven by evidence; the hold window runs.
+    Recovered { attempt: Option<AttemptId>, since_age_ms: u64 },
+    /// Out of ideas, loudly.
+    Stuck { why: String, since_age_ms: u64 },
+    Closed { why: String },
+}
+
+impl Phase {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Deciding { .. } => "deciding",
+            Self::Waiting { .. } => "waiting",
+            Self::Acting { .. } => "acting",
+            Self::Proving { .. } => "proving",
+            Self::Recovered { .. } => "recovered",
+            Self::Stuck { .. } => "stuck",
+            Self::Closed { .. } => "closed",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Open | Self::Acting { .. } => String::new(),
+            Self::Deciding { healer, .. } => format!("asked {healer}"),
+            Self::Waiting { why, .. } | Self::Stuck { why, .. } | Self::Closed { why } => {
+                why.clone()
+            }
+            Self::Proving { good, .. } => format!("{good} good proofs in a row"),
+            Self::Recovered { .. } => "quiet; the hold window runs".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    pub id: IncidentId,
+    pub root: TargetId,
+    /// Kind of the finding that opened it.
+    pub kind: String,
+    /// What the same trouble has in common on any day: kind and target.
+    pub signature: String,
+    pub opened: Instant,
+    pub changed: Instant,
+    pub phase: Phase,
+    /// Every finding that ever belonged to it.
+    pub findings: BTreeMap<FindingRef, Finding>,
+    pub attempts: Vec<Attempt>,
+    /// What the live attempt is to prove besides the catalogue's own proof.
+    pub also_prove: Vec<String>,
+    /// Healers that declined since the incident was last looked at anew.
+    pub declined: BTreeSet<String>,
+}
+
+impl Incident {
+    /// The attempt that is being carried out or proven: it holds the lease.
+    pub fn live_attempt(&self) -> Option<AttemptId> {
+        match self.phase {
+            Phase::Acting { attempt } | Phase::Proving { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    pub fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.id == Some(id))
+    }
+
+    /// Whether `finding` is this incident's own trouble: its root, ill in the
+    /// same or another way. The box can be ill in several ways that have
+    /// nothing to do with each other, so there the kind must be the same.
+    pub fn is_about(&self, finding: &Finding) -> bool {
+        finding.target == self.root
+            && (self.root != TargetId::the_box() || finding.kind == self.kind)
+    }
+
+    pub fn view(&self) -> IncidentView {
+        IncidentView {
+            id: self.id,
+            root: self.root.clone(),
+            kind: self.kind.clone(),
+            signature: self.signature.clone(),
+            phase: self.phase.word().into(),
+            detail: self.phase.detail(),
+            opened: self.opened,
+            changed: self.changed,
+            findings: self.findings.values().cloned().collect(),
+            attempts: self.attempts.clone(),
+        }
+    }
+}
+
+/// A permit without an incident: an operator's word, or the desired state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Errand {
+    pub origin: Origin,
+    pub action: String,
+    pub target: TargetId,
+    /// The daemon died under it.
+    pub unknown: bool,
+}
+
+/// All incidents, and the findings that stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Incidents {
+    open: BTreeMap<IncidentId, Incident>,
+    closed: VecDeque<Incident>,
+    standing: BTreeMap<FindingRef, Finding>,
+    errands: BTreeMap<AttemptId, Errand>,
+}
+
+impl Incidents {
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.values()
+    }
+
+    /// Latest first.
+    pub fn closed(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter().rev()
+    }
+
+    pub fn get(&self, id: IncidentId) -> Option<&Incident> {
+        self.open.get(&id)
+    }
+
+    pub fn standing(&self) -> &BTreeMap<FindingRef, Finding> {
+        &self.standing
+    }
+
+    pub fn errands(&self) -> &BTreeMap<AttemptId, Errand> {
+        &self.errands
+    }
+
+    /// Whether anything that the incident is about is wrong now.
+    pub fn is_ill(&self, incident: &Incident) -> bool {
+        self.standing.values().any(|it| it.severity >= SEVERITY_OPENS && incident.is_about(it))
+    }
+
+    /// Targets under repair: an attempt is acting, or its proof is open.
+    pub fn leases(&self) -> impl Iterator<Item = (&TargetId, AttemptId)> {
+        let incidents = self.open.values().filter_map(|incident| {
+            let id = incident.live_attempt()?;
+            Some((&incident.attempt(id)?.target, id))
+        });
+        incidents.chain(self.errands.iter().map(|(id, errand)| (&errand.target, *id)))
+    }
+
+    /// Attempts whose proof is open, with what they were made on.
+    pub fn open_proofs(&self) -> Vec<(TargetId, AttemptId)> {
+        let proving = self.open.values().filter_map(|incident| {
+            let Phase::Proving { attempt, .. } = incident.phase else { return None };
+            Some((incident.attempt(attempt)?.target.clone(), attempt))
+        });
+        proving.collect()
+    }
+
+    /// The open incident that an attempt belongs to.
+    pub fn incident_of(&self, attempt: AttemptId) -> Option<IncidentId> {
+        self.open.values().find(|incident| incident.attempt(attempt).is_some()).map(|it| it.id)
+    }
+
+    /// What an attempt is to prove besides the catalogue's own proof.
+    pub fn also_prove(&self, attempt: AttemptId) -> &[String] {
+        self.incident_of(attempt).and_then(|id| self.get(id)).map_or(&[], |it| &it.also_prove)
+    }
+
+    /// Attempts whose end nobody saw.
+    pub fn unknown_attempts(&self) -> Vec<(AttemptId, String, TargetId)> {
+        let incidents = self.open.values().filter_map(|incident| {
+            let Phase::Acting { attempt: id } = incident.phase else { return None };
+            let attempt = incident.attempt(id)?;
+            (attempt.outcome == AttemptOutcome::Unknown)
+                .then(|| (id, attempt.action.clone(), attempt.target.clone()))
+        });
+        let errands = self
+            .errands
+            .iter()
+            .filter(|(_, errand)| errand.unknown)
+            .map(|(id, errand)| (*id, errand.action.clone(), errand.target.clone()));
+        incidents.chain(errands).collect()
+    }
+
+    /// The open incident that a finding belongs to: one about the same trouble,
+    /// or one whose kind explains it and whose root its target needs.
+    pub fn home(&self, finding: &Finding, scene: &step::Scene<'_>) -> Option<&Incident> {
+        let same = self.open.values().find(|incident| incident.is_about(finding));
+        same.or_else(|| {
+            self.open.values().find(|it| scene.explains(it, &finding.kind, &finding.target))
+        })
+    }
+}
+
+/// What the same trouble has in common on any day.
+pub fn signature(kind: &str, target: &TargetId) -> String {
+    format!("{kind}@{target}")
+}

@@ -19,7 +19,7 @@ pub use action::{
 };
 pub use brief::{Brief, Node};
 pub use command::{Command, CommandError};
-pub use event::{AfterFault, Event, ExitStatus, FindingRef, Record, Seq};
+pub use event::{AfterFault, Event, ExitStatus, FindingRef, Record, Seq, Sighting};
 pub use finding::{Finding, IncidentId, Report, Severity};
 pub use frame::{Attrs, Batch, Frame, Instant, Line, Mark, Series, SeriesId, Value};
 pub use target::{Graph, Target, TargetId, TargetKind, selects};

@@ -76,6 +76,18 @@ pub enum PluginEvent {
     },
 }
 
+impl PluginEvent {
+    /// Whose it is.
+    pub fn plugin(&self) -> &str {
+        match self {
+            Self::Ready { plugin, .. }
+            | Self::Report { plugin, .. }
+            | Self::Decision { plugin, .. }
+            | Self::Faulted { plugin, .. } => plugin,
+        }
+    }
+}
+
 /// Where checkpoints are kept; the daemon gives the store's.
 pub trait CheckpointStore: Send + Sync {
     fn load(&self, plugin: &str) -> Option<Vec<u8>>;

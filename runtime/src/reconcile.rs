@@ -17,7 +17,8 @@ pub struct Outcome {
     pub result: Result<(Loaded, Running), PluginError>,
 }
 
-/// Loads and starts all of them, in the file's order. `floors` are the highest
+/// Loads and starts all of them, in the file's order, and tells of each as
+/// soon as it is there. `floors` are the highest
 /// sequences accepted so far; raising them to those of what runs now
 /// (`Loaded::manifest`) is the caller's. Blocks while something is compiled.
 pub fn start_all(
@@ -26,20 +27,17 @@ pub fn start_all(
     floors: &BTreeMap<String, u64>,
     checkpoints: &Arc<dyn CheckpointStore>,
     events: &Events,
-) -> Vec<Outcome> {
-    let outcomes = plugins
-        .iter()
-        .map(|config| {
-            let floor = floors.get(&config.name).copied().unwrap_or(0);
-            let result = host.load(config, floor).and_then(|loaded| {
-                let running = host.start(&loaded, checkpoints.clone(), events.clone())?;
-                Ok((loaded, running))
-            });
-            Outcome { name: config.name.clone(), result }
-        })
-        .collect();
+    mut arrived: impl FnMut(Outcome),
+) {
+    for config in plugins {
+        let floor = floors.get(&config.name).copied().unwrap_or(0);
+        let result = host.load(config, floor).and_then(|loaded| {
+            let running = host.start(&loaded, checkpoints.clone(), events.clone())?;
+            Ok((loaded, running))
+        });
+        arrived(Outcome { name: config.name.clone(), result });
+    }
     let needed: BTreeSet<_> =
         plugins.iter().map(|config| config.digest.to_ascii_lowercase()).collect();
     host.retain(&needed);
-    outcomes
 }

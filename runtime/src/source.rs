@@ -1,1 +1,170 @@
-//! To come.
+//! Reading the device: the box, its workloads' processes, and probes.
+//!
+//! Invariant: this room reads and never judges. What could not be read is left
+//! out; it is never zero, and it never waits for anything that may not come.
+//!
+//! ```text
+//!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
+//!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
+//!  a task per probe           HTTP, TCP, a command ────┴▶ events ──▶ driver
+//!                             └ results wait for room ─┘
+//! ```
+//!
+//! All of it ends with the last [`SourceControl`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use tokio::sync::{mpsc, watch};
+
+use self::device::Device;
+use self::outlet::Outlet;
+use self::probe::{Probe, Surroundings};
+use self::series::Registry;
+use crate::clock::Clock;
+use crate::config::{ExternalConfig, SourceConfig, WorkloadConfig};
+use crate::model::{Batch, Series, TargetId, TargetKind};
+use crate::workload::WorkloadStatus;
+
+mod device;
+mod filesystem;
+#[cfg(test)]
+mod fixture;
+mod outlet;
+mod probe;
+mod process;
+mod procfs;
+mod read;
+mod series;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceEvent {
+    Batch(Batch),
+    Probe(ProbeResult),
+}
+
+/// What one probe found. `good` is none when it could not judge, or has not returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeResult {
+    pub target: TargetId,
+    pub probe: String,
+    pub good: Option<bool>,
+    /// When it began: a proof takes none that began before its action ended.
+    pub began_age_ms: u64,
+    pub age_ms: u64,
+    pub detail: String,
+}
+
+/// All that will be read, before the first reading.
+pub struct Sources {
+    series: Vec<Series>,
+    device: Device,
+    probes: Vec<Probe>,
+}
+
+/// Steers what runs. When its last clone is dropped, all of it ends.
+#[derive(Clone, Debug)]
+pub struct SourceControl {
+    control: Arc<Control>,
+}
+
+#[derive(Debug)]
+struct Control {
+    stop: watch::Sender<bool>,
+    stop_device: SyncSender<()>,
+    haste: BTreeMap<TargetId, watch::Sender<u64>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Sources {
+    pub fn new(
+        config: &SourceConfig,
+        workloads: &[WorkloadConfig],
+        externals: &[ExternalConfig],
+    ) -> Self {
+        let mut registry = Registry::default();
+        let device = Device::new(config, workloads, &mut registry);
+        let mut probes = Vec::new();
+        for workload in workloads {
+            let target = TargetId::workload(&workload.name);
+            probes.extend(workload.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
+        }
+        for external in externals {
+            let target = TargetId::new(TargetKind::External, &external.name);
+            probes.extend(external.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
+        }
+        Self { series: registry.into_series(), device, probes }
+    }
+
+    /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
+    pub fn series(&self) -> &[Series] {
+        &self.series
+    }
+
+    /// Starts reading. Call it inside a tokio runtime with time and I/O.
+    pub fn run(
+        self,
+        clock: Clock,
+        snapshot: watch::Receiver<BTreeMap<String, WorkloadStatus>>,
+        events: mpsc::Sender<SourceEvent>,
+    ) -> SourceControl {
+        let outlet = Outlet::new(events);
+        let (stop, stopped) = watch::channel(false);
+        let (stop_device, device_stopped) = sync_channel(1);
+        let mut haste = BTreeMap::new();
+        for probe in self.probes {
+            let hasten: &mut watch::Sender<u64> =
+                haste.entry(probe.target().clone()).or_insert_with(|| watch::channel(0).0);
+            tokio::spawn(probe.watch(Surroundings {
+                clock: clock.clone(),
+                outlet: outlet.clone(),
+                haste: hasten.subscribe(),
+                stop: stopped.clone(),
+            }));
+        }
+        let dropped = outlet.dropped();
+        if let Err(error) = self.device.start(clock, snapshot, outlet, device_stopped, stopped) {
+            tracing::error!("the device cannot be read, no thread could be started: {error}");
+        }
+        SourceControl { control: Arc::new(Control { stop, stop_device, haste, dropped }) }
+    }
+}
+
+impl SourceControl {
+    /// A proof is wanted: the target's probes begin at once (one in flight is let
+    /// finish first), and then every 250 ms, or as often as they do anyway, until
+    /// the box has this age.
+    pub fn hasten(&self, target: &TargetId, until_age_ms: u64) {
+        if let Some(haste) = self.control.haste.get(target) {
+            haste.send_modify(|until| *until = until_age_ms.max(*until));
+        }
+    }
+
+    /// Batches that found no room, since the start.
+    pub fn dropped(&self) -> u64 {
+        self.control.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Ends all reading. Commands under way are killed.
+    pub fn stop(&self) {
+        self.control.stop.send_replace(true);
+        // Full: it was told before.
+        let _ = self.control.stop_device.try_send(());
+    }
+
+    /// Waits until all have ended. What hangs in the kernel never does: wait with
+    /// a deadline.
+    pub async fn stopped(&self) {
+        self.control.stop.closed().await;
+    }
+}
+
+/// Until told to stop, or until nobody is left to say so.
+async fn ended(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests;

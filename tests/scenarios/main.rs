@@ -1,1 +1,21 @@
-fn main() {}
+//! The stories: what Homeostat must show, on real parts, one behaviour each.
+//!
+//! A daemon, plugins in Wasm, model servers with real inference: all are the
+//! programs that are shipped or demonstrated, started as anybody would start
+//! them. `cargo xtask test` builds what they need.
+
+mod campaign;
+mod checkpoint;
+mod configuration;
+mod crash;
+mod daemon_killed;
+mod disk;
+mod hang;
+mod intent;
+mod journal_damaged;
+mod observe;
+mod package_refused;
+mod plugin_misbehaves;
+mod relapse;
+mod shim_killed;
+mod start_loop;

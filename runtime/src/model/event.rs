@@ -121,11 +121,11 @@ pub enum Event {
         root: TargetId,
         kind: String,
         signature: String,
-        findings: Vec<FindingRef>,
+        findings: Vec<Sighting>,
     },
     IncidentJoined {
         incident: IncidentId,
-        finding: FindingRef,
+        sighting: Sighting,
     },
     HealerAsked {
         incident: IncidentId,
@@ -206,6 +206,20 @@ pub enum Event {
     },
 }
 
+/// A finding and who made it. An incident's own records carry what they speak
+/// of, because a `FindingRaised` may be dropped for room long before them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    pub detector: String,
+    pub finding: Finding,
+}
+
+impl Sighting {
+    pub fn reference(&self) -> FindingRef {
+        FindingRef { detector: self.detector.clone(), key: self.finding.key.clone() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FindingRef {
     pub detector: String,
@@ -270,7 +284,6 @@ impl Event {
             // What was permitted, and by whose word, is kept for good.
             Self::DaemonStarted { .. }
             | Self::JournalGap { .. }
-            | Self::ModeChanged { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
             | Self::PluginRefused { .. }

@@ -23,8 +23,13 @@ pub struct Instant {
 pub enum Value {
     Flag(bool),
     Int(i64),
-    Num(f64),
+    /// JSON has no NaN and no infinity: both are written as null and read as NaN.
+    Num(#[serde(deserialize_with = "number_or_null")] f64),
     Text(String),
+}
+
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Value {

@@ -1,0 +1,84 @@
+//! Telling a person, through a command or a webhook that the box's own
+//! configuration names. A plugin picks the name and the words, never the command.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::config::{NotifyConfig, NotifyKind};
+use crate::guard::Permit;
+use crate::http;
+use crate::model::frame::attr;
+use crate::model::{Outcome, Value};
+
+/// What a webhook may answer; the body is not looked at.
+const ANSWER_BYTES_MAX: usize = 4 * 1024;
+
+pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit) -> Outcome {
+    let params = &permit.proposal().params;
+    let to = attr(params, "to").map(Value::to_string).unwrap_or_default();
+    let Some(config) = notifiers.get(&to) else {
+        let known: Vec<_> = notifiers.keys().map(String::as_str).collect();
+        let detail = format!("wanted one of the [[notify]] entries {known:?}, found {to:?}");
+        return Outcome::Failed { detail };
+    };
+    let message = serde_json::json!({
+        "attempt": permit.id(),
+        "incident": permit.incident().map(|id| id.to_string()),
+        "target": permit.target(),
+        "text": attr(params, "text").map(Value::to_string).unwrap_or_else(|| permit.proposal().reason.clone()),
+        "reason": permit.proposal().reason,
+    })
+    .to_string();
+    let limit = Duration::from_millis(config.timeout_ms);
+    let sent = match &config.kind {
+        NotifyKind::Command { command } => run(command, &message, limit).await,
+        NotifyKind::Webhook { url } => post(url, message, limit).await,
+    };
+    match sent {
+        Ok(detail) => Outcome::Done { detail: format!("told {to}: {detail}") },
+        Err(detail) => Outcome::Failed { detail: format!("could not tell {to}: {detail}") },
+    }
+}
+
+async fn run(command: &[String], message: &str, limit: Duration) -> Result<String, String> {
+    let (program, args) = command.split_first().ok_or("its command is empty")?;
+    let mut child = tokio::process::Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("{program} did not start: {error}"))?;
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let work = async {
+        // A command that does not read its input is its own affair.
+        let _ = stdin.write_all(message.as_bytes()).await;
+        drop(stdin);
+        child.wait().await
+    };
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(status)) if status.success() => Ok(format!("{program} took it")),
+        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
+        Ok(Err(error)) => Err(format!("{program}: {error}")),
+        Err(_) => Err(format!("{program} did not end within {} ms", limit.as_millis())),
+    }
+}
+
+async fn post(url: &str, message: String, limit: Duration) -> Result<String, String> {
+    let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
+    let answer =
+        http::request("POST", url, &headers, message.as_bytes(), limit, ANSWER_BYTES_MAX)
+            .await
+            .map_err(|error| error.to_string())?;
+    if (200..300).contains(&answer.status) {
+        Ok(format!("HTTP {}", answer.status))
+    } else {
+        Err(format!("wanted HTTP 2xx, found {}", answer.status))
+    }
+}

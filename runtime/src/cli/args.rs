@@ -1,0 +1,111 @@
+//! What can be typed.
+//!
+//! Invariant: a verb's help is its documentation; every verb but `run` has a [`Face`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::words;
+use crate::model::{IncidentId, Seq};
+
+/// Keeps inference workloads alive and right.
+#[derive(Debug, Parser)]
+#[command(name = "homeostat", version, after_help = super::exit::help())]
+pub(super) struct Cli {
+    /// Socket of the daemon; by default the one of the configuration.
+    #[arg(long, global = true, env = "HOMEOSTAT_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Configuration file; /etc/homeostat/homeostat.toml by default.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run the daemon.
+    Run,
+    /// What is wrong, then everything else.
+    Status(Face),
+    /// Open incidents.
+    Incidents {
+        /// The latest closed ones, too.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// The story of one incident: seen, decided, refused, done, proven.
+    Explain {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Say whether a workload is to run; it stays said.
+    #[command(subcommand)]
+    Workload(WorkloadVerb),
+    /// Heal nothing until resumed.
+    Pause {
+        /// Such as 90s, 10min, 2h or 1d; until `resume` when left out.
+        #[arg(long = "for", value_name = "DURATION", value_parser = words::duration_ms)]
+        for_ms: Option<u64>,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Heal again.
+    Resume(Face),
+    /// Detectors and healers.
+    Plugins(Face),
+    /// The journal, a record per line; by default its newest 100.
+    Events {
+        /// Go on as it grows.
+        #[arg(long)]
+        follow: bool,
+        /// From this record on.
+        #[arg(long, value_name = "SEQ")]
+        from: Option<Seq>,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// The configuration file.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkloadVerb {
+    /// Run it, and keep it running.
+    Start {
+        name: String,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Stop it, and leave it stopped.
+    Stop {
+        name: String,
+        #[command(flatten)]
+        face: Face,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Name every mistake, each with its line and a hint.
+    Check {
+        /// The file; that of --config by default.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        face: Face,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Face {
+    /// JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}

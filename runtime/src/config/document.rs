@@ -1,0 +1,82 @@
+//! The file's text, and what is wrong with it so far.
+//!
+//! Invariant: a mistake is noted by its byte in the text, and told by line and column.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::machine::Machine;
+use super::mistake::{Mistake, Mistakes};
+use super::reader::Section;
+
+/// A value and the byte of the file where it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct At<T> {
+    pub value: T,
+    pub offset: usize,
+}
+
+/// The file, and what is wrong with it so far.
+pub(super) struct Document<'d> {
+    file: &'d Path,
+    text: &'d str,
+    pub machine: &'d Machine,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl<'d> Document<'d> {
+    pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine) -> Self {
+        Self { file, text, machine, mistakes: RefCell::default() }
+    }
+
+    pub fn note(
+        &self,
+        offset: usize,
+        place: &str,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let before = self.before(offset);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        self.mistakes.borrow_mut().push(Mistake {
+            file: self.file.to_owned(),
+            line: Some(self.line(offset)),
+            column: Some(before[line_start..].chars().count() + 1),
+            place: place.to_owned(),
+            wanted: wanted.into(),
+            found: found.into(),
+            hint,
+        });
+    }
+
+    fn before(&self, offset: usize) -> &'d str {
+        self.text.get(..offset).unwrap_or(self.text)
+    }
+
+    /// Counted from 1.
+    pub fn line(&self, offset: usize) -> usize {
+        self.before(offset).matches('\n').count() + 1
+    }
+
+    /// Reads the whole file through `read`.
+    pub fn read<R>(&'d self, root: &'d DeTable<'d>, read: impl FnOnce(&mut Section<'d>) -> R) -> R {
+        Section::new(self, Some(root), 0, String::new()).through(read)
+    }
+
+    /// A relative path starts at the folder of the file.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("/")).join(path)
+    }
+
+    pub fn mistakes(&self) -> Mistakes {
+        Mistakes::sorted(self.mistakes.take())
+    }
+
+    pub fn finish<T>(&self, config: T) -> Result<T, Mistakes> {
+        let mistakes = self.mistakes();
+        if mistakes.mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+}

@@ -1,0 +1,129 @@
+//! What there may be several of: plugins, workloads, externals.
+//!
+//! Invariant: as in `typed`: names of other things stay names.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::document::At;
+use super::probe::{command, environment, probes};
+use super::reader::Section;
+use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
+use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
+use crate::model::catalogue::CATALOGUE;
+
+pub(super) struct TypedPlugin {
+    pub config: PluginConfig,
+    pub targets: Vec<At<String>>,
+    pub place: String,
+}
+
+pub(super) struct TypedWorkload {
+    pub config: WorkloadConfig,
+    pub needs: Vec<At<String>>,
+    pub place: String,
+}
+
+pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedPlugin> {
+    let name = section.need_name("name");
+    let package = section.need_text("package", "the path of a .plugin file", "");
+    let targets = section
+        .texts("targets")
+        .unwrap_or_else(|| vec![At { value: "*".into(), offset: section.offset() }]);
+    let period_ms = section.duration("period", defaults.plugin_period_ms, 50..=HOUR);
+    let deadline_ms = section.duration("deadline", 100, 1..=MINUTE);
+    let (quarantine_faults, quarantine_window_ms) = section.section("quarantine", |section| {
+        let faults = section.integer("faults", 5, 1..=1000);
+        (faults, section.duration("window", 10 * MINUTE, SECOND..=7 * DAY))
+    });
+    let config = PluginConfig {
+        name: name.value.clone(),
+        package: section.doc.resolve(&package.value),
+        digest: digest(section),
+        grants: grants(section),
+        config: section.json("config"),
+        targets: Vec::new(),
+        period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
+        deadline_ms: u32::try_from(deadline_ms).unwrap_or(u32::MAX),
+        memory_max_bytes: section.size("memory_max", 16 * MIB, MIB / 4..=GIB),
+        checkpoint_ms: section.duration("checkpoint", MINUTE, SECOND..=DAY),
+        backoff_ms: section.duration("backoff", defaults.backoff_ms, 10..=MINUTE),
+        quarantine_faults,
+        quarantine_window_ms,
+    };
+    Named { name, what: TypedPlugin { config, targets, place: section.place.clone() } }
+}
+
+fn digest(section: &mut Section<'_>) -> String {
+    let wanted = "the SHA-256 of its component.wasm, as sha256:HEX";
+    let hint = "this is the box's own word for the plugin, beside the publisher's signature";
+    let text = section.need_text("digest", wanted, hint);
+    value::digest(&text.value).unwrap_or_else(|| {
+        if section.has("digest") {
+            section.note("digest", wanted, value::quoted(&text.value), "it has 64 hex digits");
+        }
+        String::new()
+    })
+}
+
+fn grants(section: &mut Section<'_>) -> BTreeSet<String> {
+    let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
+    let grants = section.texts("grants").unwrap_or_default();
+    for grant in grants.iter().filter(|grant| !known.contains(&grant.value.as_str())) {
+        let hint = mistake::suggest(&grant.value, &known, "actions");
+        let found = value::quoted(&grant.value);
+        let place = section.at("grants");
+        section.doc.note(grant.offset, &place, "actions of the catalogue", found, Some(hint));
+    }
+    grants.into_iter().map(|grant| grant.value).collect()
+}
+
+pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedWorkload> {
+    let name = section.need_name("name");
+    // The one kind there is; written down, so that others can come beside it.
+    section.choice("kind", &[("process", ())]);
+    let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
+    let needs = section.texts("needs").unwrap_or_default();
+    let dir = section.text("dir");
+    if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
+        section.note("dir", "an absolute path", value::quoted(&dir.value), "");
+    }
+    let config = WorkloadConfig {
+        name: name.value.clone(),
+        command: command(section, "command"),
+        env: environment(section),
+        dir: dir.map(|dir| PathBuf::from(dir.value)),
+        user: section.word("user").map(|user| user.value),
+        limits: section.section("limits", limits),
+        needs: Vec::new(),
+        desired_running: desired.unwrap_or(true),
+        stop_deadline_ms: section.duration("stop_deadline", 10 * SECOND, 0..=HOUR),
+        start_grace_ms: section.duration("start_grace", MINUTE, 0..=DAY),
+        log_max_bytes: section.size("log_max", MIB, 4096..=GIB),
+        log_files: section.integer("log_files", 3, 1..=100),
+        probes: probes(section, defaults),
+    };
+    Named { name, what: TypedWorkload { config, needs, place: section.place.clone() } }
+}
+
+fn limits(section: &mut Section<'_>) -> LimitsConfig {
+    LimitsConfig {
+        memory_max_bytes: section.size_opt("memory_max", MIB..=1024 * GIB),
+        open_files_max: section.integer_opt("open_files_max", 16..=1_048_576),
+        processes_max: section.integer_opt("processes_max", 1..=4_194_304),
+        // The range of cgroup 2's cpu.weight.
+        cpu_weight: section.integer_opt("cpu_weight", 1..=10_000),
+        core_max_bytes: section.size_opt("core_max", 0..=1024 * GIB),
+    }
+}
+
+pub(super) fn external(section: &mut Section<'_>, defaults: &Defaults) -> Named<ExternalConfig> {
+    let name = section.need_name("name");
+    let probes = probes(section, defaults);
+    if probes.is_empty() {
+        let hint = "without one nothing is known of it: add an [[external.probe]]";
+        section.note("probe", "at least one probe", "none", hint);
+    }
+    let what = ExternalConfig { name: name.value.clone(), probes };
+    Named { name, what }
+}

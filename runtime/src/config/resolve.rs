@@ -1,0 +1,240 @@
+//! From what was typed to what it means: names looked up, the graph drawn.
+//!
+//! Invariant: whatever names another thing is checked here, and only here.
+
+use std::collections::BTreeMap;
+
+use super::document::{At, Document};
+use super::entry::{TypedPlugin, TypedWorkload};
+use super::mistake::{nearest, suggest};
+use super::typed::{Named, Typed, TypedIncident, TypedRoute};
+use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
+use crate::model::{Graph, Target, TargetId, TargetKind};
+
+pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
+    note_twins(doc, "trust.publishers", typed.publishers.iter());
+    note_twins(doc, "plugin", typed.plugins.iter().map(|plugin| &plugin.name));
+    note_twins(doc, "workload", typed.workloads.iter().map(|workload| &workload.name));
+    note_twins(doc, "external", typed.externals.iter().map(|external| &external.name));
+    note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
+
+    let plugin_names = names(&typed.plugins);
+    let workload_names = names(&typed.workloads);
+    let external_names = names(&typed.externals);
+    let known = Known { workloads: &workload_names, externals: &external_names };
+    let workloads = workloads(doc, typed.workloads, &known);
+    let graph = graph(&workloads, &external_names);
+    let plugins = plugins(doc, typed.plugins, &graph);
+    let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
+
+    Config {
+        identity: typed.identity,
+        mode: typed.mode,
+        paths: typed.paths,
+        trust: typed.trust,
+        store: typed.store,
+        api: typed.api,
+        source: typed.source,
+        guard: typed.guard,
+        incident,
+        plugins,
+        workloads,
+        externals: typed.externals.into_iter().map(|external| external.what).collect(),
+        notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        graph,
+    }
+}
+
+fn workloads(
+    doc: &Document<'_>,
+    typed: Vec<Named<TypedWorkload>>,
+    known: &Known<'_>,
+) -> Vec<WorkloadConfig> {
+    let mut edges = Vec::new();
+    let mut all = Vec::new();
+    for Named { name, what } in typed {
+        let needs = needs(doc, &format!("{}.needs", what.place), &what.needs, known);
+        edges.extend(needs.iter().filter_map(|need| {
+            let to = need.value.strip_prefix("workload:")?.to_owned();
+            Some(cycle::Edge { from: name.value.clone(), to, offset: need.offset })
+        }));
+        let needs = needs.into_iter().map(|need| need.value).collect();
+        all.push(WorkloadConfig { needs, ..what.config });
+    }
+    for cycle in cycle::cycles(&edges) {
+        let place = format!("workload.{}.needs", cycle.edge.from);
+        let found = format!("a circle: {}", cycle.path.join(" → "));
+        let hint = "they would wait for each other; take one of the needs away".to_owned();
+        doc.note(cycle.edge.offset, &place, "needs that lead nowhere back", found, Some(hint));
+    }
+    all
+}
+
+fn plugins(doc: &Document<'_>, typed: Vec<Named<TypedPlugin>>, graph: &Graph) -> Vec<PluginConfig> {
+    let resolve = |TypedPlugin { config, targets, place }| {
+        for target in &targets {
+            note_unknown_target(doc, &format!("{place}.targets"), target, graph);
+        }
+        let targets = targets.into_iter().map(|target| target.value).collect();
+        PluginConfig { targets, ..config }
+    };
+    typed.into_iter().map(|plugin| resolve(plugin.what)).collect()
+}
+
+struct Known<'k> {
+    workloads: &'k [String],
+    externals: &'k [String],
+}
+
+fn names<T>(all: &[Named<T>]) -> Vec<String> {
+    all.iter().map(|one| one.name.value.clone()).collect()
+}
+
+fn note_twins<'n>(doc: &Document<'_>, list: &str, names: impl Iterator<Item = &'n At<String>>) {
+    let mut seen = BTreeMap::new();
+    // An empty name is a mistake already.
+    for name in names.filter(|name| !name.value.is_empty()) {
+        if let Some(first) = seen.insert(&name.value, name.offset) {
+            let place = format!("{list}.{}.name", name.value);
+            let found = format!("{} again", value::quoted(&name.value));
+            let hint = format!("the first is in line {}", doc.line(first));
+            doc.note(name.offset, &place, "a name of its own", found, Some(hint));
+        }
+    }
+}
+
+/// As `workload:NAME` and `external:NAME`; a bare name is looked up in both.
+fn needs(
+    doc: &Document<'_>,
+    place: &str,
+    typed: &[At<String>],
+    known: &Known<'_>,
+) -> Vec<At<String>> {
+    let full = |kind: &str, names: &[String]| {
+        names.iter().map(|name| format!("{kind}:{name}")).collect::<Vec<_>>()
+    };
+    let all = [full("workload", known.workloads), full("external", known.externals)].concat();
+    let mut found = Vec::new();
+    for need in typed {
+        let matches: Vec<&String> = all
+            .iter()
+            .filter(|target| {
+                **target == need.value
+                    || target.split_once(':').is_some_and(|(_, name)| name == need.value)
+            })
+            .collect();
+        let wanted = "workloads and externals of this file";
+        match matches.as_slice() {
+            [one] => found.push(At { value: (*one).clone(), offset: need.offset }),
+            [] => {
+                let bare = known.workloads.iter().chain(known.externals).map(String::as_str);
+                let candidates: Vec<&str> = bare.chain(all.iter().map(String::as_str)).collect();
+                let hint = suggest(&need.value, &candidates, "names");
+                doc.note(need.offset, place, wanted, value::quoted(&need.value), Some(hint));
+            }
+            // Twins are noted already; a workload and an external of one name are not.
+            [first, second, ..] if first != second => {
+                let hint = format!("write {first} or {second}");
+                let text = format!("{}, which is two", value::quoted(&need.value));
+                doc.note(need.offset, place, wanted, text, Some(hint));
+            }
+            [first, ..] => found.push(At { value: (*first).clone(), offset: need.offset }),
+        }
+    }
+    found
+}
+
+/// Every workload stands on the box; an external does not.
+fn graph(workloads: &[WorkloadConfig], externals: &[String]) -> Graph {
+    let mut graph = Graph::default();
+    let mut insert = |id: TargetId, kind, needs| graph.insert(Target { id, kind, needs });
+    insert(TargetId::the_box(), TargetKind::Box, Vec::new());
+    for name in externals {
+        insert(TargetId::new(TargetKind::External, name), TargetKind::External, Vec::new());
+    }
+    for workload in workloads {
+        let needs = workload.needs.iter().map(TargetId::from_text);
+        let needs = needs.chain([TargetId::the_box()]).collect();
+        insert(TargetId::workload(&workload.name), TargetKind::Workload, needs);
+    }
+    graph
+}
+
+/// A selector of one target must name one there is; a family may be empty.
+fn note_unknown_target(doc: &Document<'_>, place: &str, selector: &At<String>, graph: &Graph) {
+    let family = selector.value.ends_with('*');
+    if family || graph.get(&TargetId::from_text(&selector.value)).is_some() {
+        return;
+    }
+    let ids: Vec<&str> = graph.iter().map(|target| target.id.as_str()).collect();
+    let bare = ids.iter().find(|id| id.split_once(':').is_some_and(|(_, n)| n == selector.value));
+    let hint = match bare.copied().or_else(|| nearest(&selector.value, ids.iter().copied())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("targets here: {}, or a family such as workload:*", ids.join(", ")),
+    };
+    let wanted = "targets of this file";
+    doc.note(selector.offset, place, wanted, value::quoted(&selector.value), Some(hint));
+}
+
+fn incident(
+    doc: &Document<'_>,
+    typed: TypedIncident,
+    plugins: &[PluginConfig],
+    plugin_names: &[String],
+    graph: &Graph,
+) -> IncidentConfig {
+    let known: Vec<&str> = plugin_names.iter().map(String::as_str).collect();
+    let mut seen = BTreeMap::new();
+    let mut routes = Vec::new();
+    for route in typed.routes {
+        check_route(doc, &route, &known, graph);
+        let rule = (route.kind.value.clone(), route.target.value.clone());
+        if let Some(first) = seen.insert(rule, route.kind.offset) {
+            let found =
+                format!("kind {:?}, target {:?} again", route.kind.value, route.target.value);
+            let hint = format!("never used: the route of line {} comes first", doc.line(first));
+            doc.note(route.kind.offset, &route.place, "a rule of its own", found, Some(hint));
+        }
+        routes.push(Route {
+            kind: route.kind.value,
+            target: route.target.value,
+            healers: route.healers.into_iter().map(|healer| healer.value).collect(),
+        });
+    }
+    if routes.is_empty() {
+        routes.extend(default_route(plugins));
+    }
+    routes.sort_by_key(|route| (breadth(&route.kind), breadth(&route.target)));
+    IncidentConfig {
+        hold_ms: typed.hold_ms,
+        proofs_wanted: typed.proofs_wanted,
+        decide_timeout_ms: typed.decide_timeout_ms,
+        stuck_retry_ms: typed.stuck_retry_ms,
+        routes,
+        explains: typed.explains,
+    }
+}
+
+fn check_route(doc: &Document<'_>, route: &TypedRoute, plugins: &[&str], graph: &Graph) {
+    note_unknown_target(doc, &format!("{}.target", route.place), &route.target, graph);
+    for healer in route.healers.iter().filter(|healer| !plugins.contains(&healer.value.as_str())) {
+        let place = format!("{}.healers", route.place);
+        let hint = suggest(&healer.value, plugins, "plugins");
+        let found = value::quoted(&healer.value);
+        doc.note(healer.offset, &place, "plugins of this file", found, Some(hint));
+    }
+}
+
+/// Where no route is written, every plugin that was granted an action is asked
+/// about everything, in the file's order.
+fn default_route(plugins: &[PluginConfig]) -> Option<Route> {
+    let healers: Vec<_> =
+        plugins.iter().filter(|p| !p.grants.is_empty()).map(|p| p.name.clone()).collect();
+    let everything = || "*".to_owned();
+    (!healers.is_empty()).then(|| Route { kind: everything(), target: everything(), healers })
+}
+
+/// Sorts the most specific selector first: whole names, then long prefixes.
+fn breadth(selector: &str) -> (bool, std::cmp::Reverse<usize>) {
+    (selector.ends_with('*'), std::cmp::Reverse(selector.len()))
+}

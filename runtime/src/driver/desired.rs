@@ -1,0 +1,110 @@
+//! What is meant to run, against what does.
+//!
+//! The configuration and the operator say what is meant to run. Starting what
+//! never ran, and stopping what is no longer wanted, is obeying them; a process
+//! that ended by itself is a fault, and the healers' affair.
+
+use super::Driver;
+use crate::model::catalogue::{WORKLOAD_START, WORKLOAD_STOP};
+use crate::model::event::exit_attrs;
+use crate::model::view::WorkloadState;
+use crate::model::{AttemptId, ExitStatus, Origin, Outcome, Proposal, TargetId, Value};
+
+/// Ends remembered for the proofs that are open.
+const EXITS_MAX: usize = 256;
+
+impl Driver {
+    pub(super) fn wants_running(&self, workload: &str) -> bool {
+        let said = self.memory.desired_running.get(workload).copied();
+        said.unwrap_or_else(|| {
+            self.config.workloads.iter().any(|it| it.name == workload && it.desired_running)
+        })
+    }
+
+    /// Whether an operator or the configuration wants it stopped.
+    pub(super) fn is_unwanted(&self, target: &TargetId) -> bool {
+        target.as_workload().is_some_and(|name| !self.wants_running(name))
+    }
+
+    /// Whether a workload runs; what is no workload always does.
+    pub(super) fn runs(&self, target: &TargetId) -> bool {
+        target.as_workload().is_none_or(|name| {
+            self.workloads.get(name).is_some_and(|status| {
+                matches!(status.state, WorkloadState::Running | WorkloadState::Stopping)
+            })
+        })
+    }
+
+    /// Starts what was never started, in the order of what needs what, and
+    /// stops what is no longer wanted.
+    pub(super) fn reconcile_desired(&mut self) {
+        let config = std::sync::Arc::clone(&self.config);
+        for workload in &config.workloads {
+            let target = TargetId::workload(&workload.name);
+            let state = self.workloads.get(&workload.name).map(|status| status.state);
+            let action = match (self.wants_running(&workload.name), state) {
+                (true, Some(WorkloadState::Stopped)) if self.may_start(&target) => WORKLOAD_START,
+                (false, Some(WorkloadState::Running)) => WORKLOAD_STOP,
+                _ => continue,
+            };
+            if self.journal_failing.is_some() || self.is_leased(&target) {
+                continue;
+            }
+            let proposal = Proposal {
+                action: action.into(),
+                target,
+                params: Vec::new(),
+                reason: "the desired state".into(),
+                also_prove: Vec::new(),
+            };
+            // A refusal is written down, and this is looked at again.
+            let _ = self.propose(&Origin::Desired, None, proposal);
+        }
+    }
+
+    /// Whether what it needs runs and was seen good, and no start failed yet.
+    fn may_start(&self, target: &TargetId) -> bool {
+        !self.start_failed.contains(target.name())
+            && self.config.graph.get(target).is_some_and(|it| {
+                it.needs
+                    .iter()
+                    .filter(|need| need.as_workload().is_some())
+                    .all(|need| self.runs(need) && self.proofs.is_good(need))
+            })
+    }
+
+    /// Whether this target, or one it stands in relation to, is under repair.
+    fn is_leased(&self, target: &TargetId) -> bool {
+        let graph = &self.config.graph;
+        self.memory.incidents.leases().any(|(other, _)| {
+            other == target || graph.depends_on(target, other) || graph.depends_on(other, target)
+        })
+    }
+
+    /// A start that the desired state or an operator asked for did not come
+    /// about: to the detectors that is a process that is gone.
+    pub(super) fn errand_failed(
+        &mut self,
+        attempt: AttemptId,
+        action: &str,
+        target: &TargetId,
+        outcome: &Outcome,
+    ) {
+        if action != WORKLOAD_START || self.runs(target) {
+            return;
+        }
+        self.start_failed.insert(target.name().to_owned());
+        let mut attrs = exit_attrs(attempt, ExitStatus::Unknown, false);
+        if let Outcome::Failed { detail } | Outcome::Lapsed { detail } = outcome {
+            attrs.push(("error".into(), Value::text(detail.clone())));
+        }
+        self.mark(target.clone(), "workload.exited", attrs);
+    }
+
+    pub(super) fn remember_exit(&mut self, attempt: AttemptId, status: ExitStatus) {
+        self.exits.insert(attempt, status);
+        if self.exits.len() > EXITS_MAX {
+            self.exits.pop_first();
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Detectors: binding them to series, feeding them, taking their reports, and
+//! saying so when a target has none left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::feed::Feed;
+use super::proof::Seen;
+use super::{Driver, report};
+use crate::failpoint::{Failpoint, hit};
+use crate::incident::Phase;
+use crate::model::event::exit_attrs;
+use crate::model::view::{PluginState, PluginView, WorkloadState};
+use crate::model::{
+    AfterFault, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId, Mark, Report, Series,
+    SeriesId, TargetId, Value, selects,
+};
+use crate::plugin::{Detector, Healer, PluginEvent};
+use crate::source::ProbeResult;
+use crate::workload::WorkloadEvent;
+
+/// A plugin that was verified, loaded and started, or that was not.
+pub enum Arrival {
+    Detector {
+        view: PluginView,
+        period_ms: u32,
+        targets: Vec<String>,
+        /// Kinds of its findings, and the kinds that each accounts for.
+        explains: BTreeMap<String, Vec<String>>,
+        handle: Detector,
+    },
+    Healer { view: PluginView, handle: Healer },
+    Refused { view: PluginView },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    /// It has not said what it wants yet, or is between two lives.
+    Absent,
+    Idle,
+    Busy,
+}
+
+pub struct Detecting {
+    pub view: PluginView,
+    pub feed: Feed,
+    handle: Option<Detector>,
+    readiness: Readiness,
+    /// Selectors of the targets it judges.
+    targets: Vec<String>,
+    /// The latest report's findings, for `status`; the journal has the changes.
+    pub findings: Vec<Finding>,
+}
+
+impl Detecting {
+    /// Whether it may judge `target`.
+    pub fn judges(&self, target: &TargetId) -> bool {
+        self.targets.iter().any(|selector| selects(selector, target.as_str()))
+    }
+
+    /// Whether it can be counted on, now or after a backoff.
+    fn protects(&self) -> bool {
+        !matches!(self.view.state, PluginState::Quarantined | PluginState::Refused)
+    }
+
+    pub fn take_mark(&mut self, mark: &Mark) {
+        if self.readiness != Readiness::Absent
+            && (mark.target == TargetId::the_box() || self.judges(&mark.target))
+        {
+            self.feed.mark(mark.clone());
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn take_arrival(&mut self, arrival: Arrival) {
+        self.admit(arrival);
+        for event in std::mem::take(&mut self.early) {
+            self.take_plugin(event);
+        }
+    }
+
+    fn admit(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Detector { mut view, period_ms, targets, explains, handle } => {
+                self.explains.extend(explains);
+                self.plugin_started(&view);
+                view.state = PluginState::Starting;
+                let detecting = Detecting {
+                    feed: Feed::new(period_ms),
+                    handle: Some(handle),
+                    readiness: Readiness::Absent,
+                    targets,
+                    findings: Vec::new(),
+                    view,
+                };
+                self.detectors.insert(detecting.view.name.clone(), detecting);
+            }
+            Arrival::Healer { view, handle } => {
+                self.plugin_started(&view);
+                self.healer_arrived(view, handle);
+            }
+            Arrival::Refused { view } => {
+                tracing::error!(plugin = view.name, why = view.detail, "plugin refused");
+                self.write(Event::PluginRefused {
+                    plugin: view.name.clone(),
+                    why: view.detail.clone(),
+                });
+                self.plugin_refused(view);
+            }
+        }
+        self.look_at_protection();
+    }
+
+    fn plugin_started(&mut self, view: &PluginView) {
+        self.write(Event::PluginStarted {
+            plugin: view.name.clone(),
+            version: view.version.clone(),
+            digest: view.digest.clone(),
+        });
+    }
+
+    fn plugin_refused(&mut self, view: PluginView) {
+        if self.healers.contains_key(&view.name) {
+            self.healer_refused(view);
+            return;
+        }
+        let config = self.config.plugins.iter().find(|it| it.name == view.name);
+        let targets = config.map(|it| it.targets.clone()).unwrap_or_default();
+        let detecting = Detecting {
+            feed: Feed::new(1000),
+            handle: None,
+            readiness: Readiness::Absent,
+            targets,
+            findings: Vec::new(),
+            view,
+        };
+        self.detectors.insert(detecting.view.name.clone(), detecting);
+    }
+
+    pub(super) fn take_plugin(&mut self, event: PluginEvent) {
+        let name = event.plugin();
+        if !self.detectors.contains_key(name) && !self.has_healer(name) {
+            self.early.push(event);
+            return;
+        }
+        match event {
+            PluginEvent::Ready { plugin, selectors } => self.bind(&plugin, &selectors),
+            PluginEvent::Report { plugin, report, .. } => self.take_report(&plugin, report),
+            PluginEvent::Decision { plugin, incident, result } => {
+                self.take_decision(&plugin, incident, result);
+            }
+            PluginEvent::Faulted { plugin, why, then } => self.take_fault(&plugin, why, then),
+        }
+    }
+
+    /// A fresh instance: it is told its series, then where everything stands.
+    fn bind(&mut self, plugin: &str, selectors: &[String]) {
+        if self.healer_ready(plugin) {
+            return;
+        }
+        let standing = self.standing_marks();
+        let Some(detecting) = self.detectors.get_mut(plugin) else { return };
+        let bound: Vec<(SeriesId, &Series)> = self
+            .series
+            .iter()
+            .enumerate()
+            .filter(|(_, series)| detecting.judges(&series.target))
+            .filter(|(_, series)| selectors.iter().any(|it| series_selected(it, series)))
+            .map(|(index, series)| (SeriesId(u32::try_from(index).expect("few series")), series))
+            .collect();
+        let ids: Vec<_> = bound.iter().map(|(id, _)| *id).collect();
+        detecting.feed.bind(&ids);
+        detecting.readiness = Readiness::Idle;
+        detecting.view.state = PluginState::Running;
+        detecting.view.detail = format!("{} series", bound.len());
+        if let Some(handle) = &detecting.handle {
+            handle.bind(bound.into_iter().map(|(_, series)| series.clone()).collect());
+        }
+        for mark in &standing {
+            detecting.take_mark(mark);
+        }
+        self.dirty = true;
+        self.look_at_protection();
+    }
+
+    /// The level behind the marks, for a detector that has seen none of them.
+    fn standing_marks(&self) -> Vec<Mark> {
+        let now_age_ms = self.clock.age_ms();
+        let booted = Mark {
+            target: TargetId::the_box(),
+            age_ms: self.clock.saved().offset_ms,
+            what: "box.booted".into(),
+            attrs: Vec::new(),
+        };
+        let marks = self.workloads.iter().filter_map(|(name, status)| {
+            let target = TargetId::workload(name);
+            let attempt = status.attempt?;
+            let id = ("attempt".to_owned(), Value::text(attempt.to_string()));
+            let (what, attrs) = match status.state {
+                _ if self.is_unwanted(&target) => ("workload.stopped", vec![id]),
+                WorkloadState::Running | WorkloadState::Stopping => ("workload.started", vec![id]),
+                WorkloadState::Exited => {
+                    let status = self.exits.get(&attempt).copied().unwrap_or(ExitStatus::Unknown);
+                    ("workload.exited", exit_attrs(attempt, status, false))
+                }
+                WorkloadState::Stopped => return None,
+            };
+            let started = || self.memory.started_age_ms.get(name).copied();
+            let age_ms = match what {
+                "workload.started" => started().unwrap_or(now_age_ms),
+                _ => now_age_ms,
+            };
+            Some(Mark { target, age_ms, what: what.into(), attrs })
+        });
+        std::iter::once(booted).chain(marks).collect()
+    }
+
+    pub(super) fn send_frames(&mut self) {
+        let now = self.clock.now();
+        for detecting in self.detectors.values_mut() {
+            if detecting.readiness != Readiness::Idle || !detecting.feed.is_due(now.age_ms) {
+                continue;
+            }
+            let Some(handle) = &detecting.handle else { continue };
+            detecting.readiness = Readiness::Busy;
+            detecting.view.calls += 1;
+            if handle.observe(detecting.feed.take(now)).is_err() {
+                // Its fault is on its way, and a fresh instance after it.
+                detecting.readiness = Readiness::Absent;
+            }
+        }
+    }
+
+    fn take_report(&mut self, plugin: &str, report: Report) {
+        let Some(detecting) = self.detectors.get_mut(plugin) else { return };
+        detecting.readiness = Readiness::Idle;
+        let events = report::changes(plugin, &report, self.memory.incidents.standing());
+        let kept = detecting.findings.iter().filter(|it| {
+            report.unjudged.contains(&it.target)
+                && !report.findings.iter().any(|new| new.key == it.key)
+        });
+        let kept: Vec<_> = kept.cloned().collect();
+        if !events.is_empty() || !report.findings.is_empty() || !detecting.findings.is_empty() {
+            self.dirty = true;
+        }
+        detecting.findings = report.findings;
+        detecting.findings.extend(kept);
+        if !events.is_empty() {
+            hit(Failpoint::DriverReport);
+        }
+        for event in events {
+            self.write(event);
+        }
+    }
+
+    fn take_fault(&mut self, plugin: &str, why: String, then: AfterFault) {
+        tracing::warn!(plugin, why, ?then, "plugin faulted");
+        let state = match &then {
+            AfterFault::Restarted { .. } => PluginState::Starting,
+            AfterFault::Backoff { .. } => PluginState::Backoff,
+            AfterFault::Quarantined => PluginState::Quarantined,
+        };
+        if let Some(detecting) = self.detectors.get_mut(plugin) {
+            detecting.readiness = Readiness::Absent;
+            detecting.view.state = state;
+            detecting.view.detail.clone_from(&why);
+            detecting.view.faults += 1;
+        }
+        self.healer_faulted(plugin, state, &why);
+        self.write(Event::PluginFaulted { plugin: plugin.to_owned(), why, then });
+        self.look_at_protection();
+    }
+
+    /// Says so when the last detector of a target is gone, and when one is back.
+    pub(super) fn look_at_protection(&mut self) {
+        let configured = |target: &TargetId| {
+            self.config.plugins.iter().any(|plugin| {
+                !self.healers.contains_key(&plugin.name)
+                    && plugin.targets.iter().any(|it| selects(it, target.as_str()))
+            })
+        };
+        let protected = |target: &TargetId| {
+            let mut judging = self.detectors.values().filter(|it| it.judges(target)).peekable();
+            // Before the first arrival nothing is lost yet.
+            judging.peek().is_none() || judging.any(Detecting::protects)
+        };
+        let unprotected: BTreeSet<TargetId> = self
+            .config
+            .graph
+            .iter()
+            .map(|target| target.id.clone())
+            .filter(|target| configured(target) && !protected(target))
+            .collect();
+        let lost: Vec<_> = unprotected.difference(&self.unprotected).cloned().collect();
+        let regained: Vec<_> = self.unprotected.difference(&unprotected).cloned().collect();
+        self.unprotected = unprotected;
+        for target in lost {
+            tracing::error!(%target, "protection.lost: no detector judges this target any more");
+            self.write(Event::ProtectionLost { target });
+        }
+        for target in regained {
+            self.write(Event::ProtectionRegained { target });
+        }
+    }
+
+    pub(super) fn take_probe(&mut self, result: &ProbeResult) {
+        for (target, seen) in self.proofs.take(result) {
+            let detail = format!("{}/{}: {}", result.target, result.probe, result.detail);
+            self.proof_seen(&target, seen, detail);
+        }
+    }
+
+    pub(super) fn prove_what_has_no_probe(&mut self) {
+        for target in self.proofs.due_without_probe(self.clock.age_ms()) {
+            let seen = if self.runs(&target) { Seen::Good } else { Seen::Bad };
+            self.proof_seen(&target, seen, "the process runs".into());
+        }
+    }
+
+    fn proof_seen(&mut self, target: &TargetId, seen: Seen, detail: String) {
+        let wanted = self.config.incident.proofs_wanted;
+        let open: Vec<IncidentId> = self
+            .memory
+            .incidents
+            .open()
+            .filter(|incident| {
+                let Phase::Proving { attempt, good, .. } = incident.phase else { return false };
+                let on_target = incident.attempt(attempt).is_some_and(|it| it.target == *target);
+                // What adds nothing is not written down: good beyond what is
+                // wanted, bad while it is still loading.
+                on_target && if seen == Seen::Good { good < wanted } else { good > 0 }
+            })
+            .map(|incident| incident.id)
+            .collect();
+        for incident in open {
+            self.write(Event::ProofSeen { incident, good: seen == Seen::Good, detail: detail.clone() });
+            hit(Failpoint::DriverProof);
+        }
+    }
+
+    pub(super) fn take_workload(&mut self, event: WorkloadEvent) {
+        match event {
+            WorkloadEvent::Started { workload, attempt, pid } => {
+                self.start_failed.remove(&workload);
+                let target = TargetId::workload(&workload);
+                let attrs = vec![
+                    ("attempt".into(), Value::text(attempt.to_string())),
+                    ("pid".into(), Value::Int(pid.into())),
+                ];
+                self.write(Event::WorkloadStarted { workload, attempt, pid });
+                self.mark(target, "workload.started", attrs);
+            }
+            WorkloadEvent::Exited { workload, attempt, status, wanted } => {
+                let target = TargetId::workload(&workload);
+                self.remember_exit(attempt, status);
+                self.write(Event::WorkloadExited { workload, attempt, status, wanted });
+                let what = if wanted { "workload.stopped" } else { "workload.exited" };
+                self.mark(target, what, exit_attrs(attempt, status, wanted));
+            }
+            WorkloadEvent::Adopted { workload, attempt, pid, why } => {
+                let target = TargetId::workload(&workload);
+                self.write(Event::WorkloadAdopted { workload, attempt, pid, why });
+                self.mark(target, "workload.adopted", vec![]);
+            }
+            WorkloadEvent::Lines(lines) => {
+                for line in lines {
+                    for detecting in self.detectors.values_mut() {
+                        if detecting.judges(&line.target) {
+                            detecting.feed.line(line.clone());
+                        }
+                    }
+                }
+            }
+            WorkloadEvent::LinesLost { workload, count } => {
+                tracing::warn!(workload, count, "lines came faster than they could be passed on");
+            }
+        }
+    }
+
+    /// Findings of detectors that are no longer configured would stand for ever.
+    pub(super) fn drop_findings_of_strangers(&mut self) {
+        let known: BTreeSet<&str> = self.config.plugins.iter().map(|it| it.name.as_str()).collect();
+        let strangers: BTreeMap<FindingRef, Finding> = self
+            .memory
+            .incidents
+            .standing()
+            .iter()
+            .filter(|(reference, finding)| {
+                !known.contains(reference.detector.as_str())
+                    || self.config.graph.get(&finding.target).is_none()
+            })
+            .map(|(reference, finding)| (reference.clone(), finding.clone()))
+            .collect();
+        for (FindingRef { detector, key }, Finding { target, kind, .. }) in strangers {
+            self.write(Event::FindingCleared { detector, key, target, kind });
+        }
+    }
+
+    fn take_decision(&mut self, healer: &str, incident: IncidentId, result: Result<Decision, String>) {
+        self.healer_answered(healer);
+        let asked = self.memory.incidents.get(incident).is_some_and(
+            |it| matches!(&it.phase, Phase::Deciding { healer: asked, .. } if asked == healer),
+        );
+        if asked {
+            self.follow(healer, incident, result);
+        }
+    }
+}
+
+/// `NAME` or `NAME@TARGET`, each with an optional `*` at its end.
+fn series_selected(selector: &str, series: &Series) -> bool {
+    let (name, target) = selector.split_once('@').unwrap_or((selector, "*"));
+    selects(name, &series.name) && selects(target, series.target.as_str())
+}

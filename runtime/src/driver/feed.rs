@@ -1,0 +1,155 @@
+//! What waits for one detector until it is idle: rows of its series, lines of
+//! its targets, marks.
+//!
+//! Invariant: bounded. Rows are dropped first-in first-out and counted; lines
+//! and marks wait, and only a flood beyond their bound pushes out the oldest.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::model::{Batch, Frame, Instant, Line, Mark, SeriesId};
+
+/// Rows that wait for a busy detector.
+const ROWS_MAX: usize = 64;
+/// Lines that wait, and how many go into one frame.
+const LINES_MAX: usize = 8192;
+const LINES_PER_FRAME: usize = 512;
+const MARKS_MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub struct Feed {
+    column: HashMap<SeriesId, usize>,
+    rows: VecDeque<(u64, Vec<f64>)>,
+    lines: VecDeque<Line>,
+    marks: VecDeque<Mark>,
+    lost_rows: u32,
+    lost_lines: u64,
+    seq: u64,
+    period_ms: u64,
+    sent_age_ms: u64,
+}
+
+impl Feed {
+    pub fn new(period_ms: u32) -> Self {
+        Self { period_ms: period_ms.into(), ..Self::default() }
+    }
+
+    /// The columns from now on. Rows of the old ones are dropped and counted.
+    pub fn bind(&mut self, series: &[SeriesId]) {
+        self.column = series.iter().enumerate().map(|(column, id)| (*id, column)).collect();
+        self.lost_rows = self.lost_rows.saturating_add(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        self.rows.clear();
+    }
+
+    pub fn batch(&mut self, batch: &Batch) {
+        let mut row: Option<Vec<f64>> = None;
+        for (id, value) in &batch.values {
+            if let Some(column) = self.column.get(id) {
+                row.get_or_insert_with(|| vec![f64::NAN; self.column.len()])[*column] = *value;
+            }
+        }
+        let Some(row) = row else { return };
+        if self.rows.len() == ROWS_MAX {
+            self.rows.pop_front();
+            self.lost_rows = self.lost_rows.saturating_add(1);
+        }
+        self.rows.push_back((batch.age_ms, row));
+    }
+
+    pub fn line(&mut self, line: Line) {
+        if self.lines.len() == LINES_MAX {
+            self.lines.pop_front();
+            self.lost_lines += 1;
+        }
+        self.lines.push_back(line);
+    }
+
+    pub fn mark(&mut self, mark: Mark) {
+        if self.marks.len() == MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark);
+    }
+
+    /// Lines that a flood pushed out since the start.
+    pub fn lost_lines(&self) -> u64 {
+        self.lost_lines
+    }
+
+    /// Lines and marks are news and go at once; numbers go at the period.
+    pub fn is_due(&self, now_age_ms: u64) -> bool {
+        !self.marks.is_empty()
+            || !self.lines.is_empty()
+            || (!self.rows.is_empty() && now_age_ms >= self.sent_age_ms + self.period_ms)
+    }
+
+    pub fn take(&mut self, now: Instant) -> Frame {
+        self.seq += 1;
+        self.sent_age_ms = now.age_ms;
+        let mut frame = Frame {
+            seq: self.seq,
+            lost: std::mem::take(&mut self.lost_rows),
+            now,
+            rows: Vec::with_capacity(self.rows.len()),
+            values: Vec::with_capacity(self.rows.len() * self.column.len()),
+            lines: self.lines.drain(..self.lines.len().min(LINES_PER_FRAME)).collect(),
+            marks: self.marks.drain(..).collect(),
+        };
+        for (age_ms, row) in self.rows.drain(..) {
+            frame.rows.push(age_ms);
+            frame.values.extend_from_slice(&row);
+        }
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TargetId;
+
+    fn batch(age_ms: u64, values: &[(u32, f64)]) -> Batch {
+        Batch { age_ms, values: values.iter().map(|(id, v)| (SeriesId(*id), *v)).collect() }
+    }
+
+    fn now(age_ms: u64) -> Instant {
+        Instant { age_ms, boot: 1, unix_ms: None }
+    }
+
+    #[test]
+    fn a_row_has_a_column_per_bound_series_and_nan_where_nothing_was_read() {
+        let mut feed = Feed::new(1000);
+        feed.bind(&[SeriesId(7), SeriesId(3)]);
+        feed.batch(&batch(10, &[(3, 1.5), (9, 4.0)]));
+        feed.batch(&batch(20, &[(9, 4.0)]));
+        feed.batch(&batch(30, &[(7, 2.5), (3, 3.5)]));
+        let frame = feed.take(now(2000));
+        assert_eq!(frame.rows, [10, 30]);
+        assert!(frame.values[0].is_nan());
+        assert_eq!(frame.values[1..], [1.5, 2.5, 3.5]);
+    }
+
+    #[test]
+    fn numbers_wait_for_the_period_and_a_mark_does_not() {
+        let mut feed = Feed::new(1000);
+        feed.bind(&[SeriesId(0)]);
+        feed.take(now(5000));
+        feed.batch(&batch(5100, &[(0, 1.0)]));
+        assert!(!feed.is_due(5999));
+        assert!(feed.is_due(6000));
+        let mark = Mark { target: TargetId::the_box(), age_ms: 1, what: "x".into(), attrs: vec![] };
+        feed.mark(mark);
+        assert!(feed.is_due(5101));
+    }
+
+    #[test]
+    fn rows_beyond_the_bound_are_dropped_oldest_first_and_counted() {
+        let mut feed = Feed::new(1000);
+        feed.bind(&[SeriesId(0)]);
+        for age_ms in 0..(ROWS_MAX as u64 + 5) {
+            feed.batch(&batch(age_ms, &[(0, age_ms as f64)]));
+        }
+        let frame = feed.take(now(9000));
+        assert_eq!((frame.lost, frame.rows.len(), frame.rows[0]), (5, ROWS_MAX, 5));
+        assert_eq!(feed.take(now(9001)).lost, 0);
+    }
+}

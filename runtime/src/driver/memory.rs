@@ -1,0 +1,43 @@
+//! What the journal says: every fold there is, in one place, so that a replay
+//! and the running daemon cannot disagree.
+
+use std::collections::BTreeMap;
+
+use crate::guard::History;
+use crate::incident::Incidents;
+use crate::model::view::Pause;
+use crate::model::{Event, Record};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    pub incidents: Incidents,
+    pub history: History,
+    /// What a person said of a workload; the configuration speaks for the rest.
+    pub desired_running: BTreeMap<String, bool>,
+    pub paused: Option<Pause>,
+    /// Age of the box when each workload was last started.
+    pub started_age_ms: BTreeMap<String, u64>,
+    /// Age of the newest record.
+    pub last_age_ms: u64,
+}
+
+impl Memory {
+    pub fn apply(&mut self, record: &Record) {
+        self.last_age_ms = self.last_age_ms.max(record.at.age_ms);
+        self.incidents.apply(record);
+        self.history.apply(record);
+        match &record.event {
+            Event::WorkloadDesired { workload, running, .. } => {
+                self.desired_running.insert(workload.clone(), *running);
+            }
+            Event::WorkloadStarted { workload, .. } => {
+                self.started_age_ms.insert(workload.clone(), record.at.age_ms);
+            }
+            Event::Paused { until_age_ms, .. } => {
+                self.paused = Some(Pause { until_age_ms: *until_age_ms });
+            }
+            Event::Resumed { .. } => self.paused = None,
+            _ => {}
+        }
+    }
+}

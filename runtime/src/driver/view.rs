@@ -1,0 +1,97 @@
+//! What the daemon shows of itself, made anew whenever something changed.
+
+use std::sync::Arc;
+
+use super::Driver;
+use crate::model::view::{View, WorkloadState, WorkloadView};
+use crate::model::Condition;
+
+impl Driver {
+    pub(super) fn publish(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let view = self.view();
+        self.published_age_ms = view.now.age_ms;
+        self.out.view.send_replace(Arc::new(view));
+    }
+
+    fn view(&self) -> View {
+        let incidents = &self.memory.incidents;
+        let detectors = self.detectors.values().map(|it| it.view.clone());
+        let healers = self.healers.values().map(|it| it.view.clone());
+        View {
+            box_name: self.config.identity.name.clone(),
+            site: self.config.identity.site.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            birth: self.birth,
+            now: self.clock.now(),
+            mode: self.config.mode,
+            paused: self.memory.paused.clone(),
+            conditions: self.conditions_now(),
+            workloads: self.config.workloads.iter().map(|it| self.workload_view(&it.name)).collect(),
+            plugins: detectors.chain(healers).collect(),
+            unprotected: self.unprotected.iter().cloned().collect(),
+            findings: self
+                .detectors
+                .iter()
+                .filter(|(_, it)| !it.findings.is_empty())
+                .map(|(name, it)| (name.clone(), it.findings.clone()))
+                .collect(),
+            incidents: incidents
+                .open()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .chain(incidents.closed())
+                .map(crate::incident::Incident::view)
+                .collect(),
+            journal_seq: self.seq,
+            journal_durable: self.journal_durable,
+        }
+    }
+
+    fn conditions_now(&self) -> Vec<Condition> {
+        let failing = self.journal_failing.iter().map(|why| Condition {
+            name: "store.failing".into(),
+            detail: format!("{why}; no action is permitted meanwhile"),
+        });
+        let lost = self.detectors.iter().filter(|(_, it)| it.feed.lost_lines() > 0).map(
+            |(name, it)| Condition {
+                name: "detector.flooded".into(),
+                detail: format!("{} lines never reached {name}", it.feed.lost_lines()),
+            },
+        );
+        let store = self.out.reader.conditions().into_iter();
+        let mut all: Vec<_> =
+            failing.chain(store).chain(self.conditions.iter().cloned()).chain(lost).collect();
+        all.dedup_by(|one, other| one.name == other.name);
+        all
+    }
+
+    fn workload_view(&self, name: &str) -> WorkloadView {
+        let desired_running = self.wants_running(name);
+        let Some(status) = self.workloads.get(name) else {
+            return WorkloadView {
+                name: name.to_owned(),
+                desired_running,
+                state: WorkloadState::Stopped,
+                attempt: None,
+                pid: None,
+                shim_pid: None,
+                starts: 0,
+                detail: "unknown to the workload room".into(),
+            };
+        };
+        WorkloadView {
+            name: name.to_owned(),
+            desired_running,
+            state: status.state,
+            attempt: status.attempt,
+            pid: status.pid,
+            shim_pid: status.shim_pid,
+            starts: status.starts,
+            detail: status.detail.clone(),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Each rule, by a table of what it lets through and what it refuses.
+
+use super::*;
+use crate::model::action::Rule;
+use crate::model::catalogue::WORKLOAD_RESTART;
+use crate::model::{Instant, TargetKind, Value};
+
+struct World {
+    guard: Guard,
+    history: History,
+    graph: Graph,
+    mode: Mode,
+    paused: Option<Pause>,
+    up_ms: u64,
+    now: u64,
+    unwanted: Option<TargetId>,
+    leases: Vec<(TargetId, AttemptId)>,
+    journal_failing: Option<String>,
+    seq: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut graph = Graph::default();
+        let mut add = |name: &str, needs: &[&str]| {
+            graph.insert(Target {
+                id: TargetId::workload(name),
+                kind: TargetKind::Workload,
+                needs: needs.iter().map(|it| TargetId::workload(it)).collect(),
+            });
+        };
+        add("web", &["model"]);
+        add("model", &[]);
+        add("other", &[]);
+        graph.insert(Target { id: TargetId::the_box(), kind: TargetKind::Box, needs: vec![] });
+        let grants = BTreeMap::from([(
+            "ladder".to_owned(),
+            BTreeSet::from([WORKLOAD_RESTART.to_owned(), NOTIFY.to_owned()]),
+        )]);
+        let config = GuardConfig {
+            cooldown_ms: 1_000,
+            rate_max: 3,
+            rate_window_ms: 60_000,
+            boot_grace_ms: 30_000,
+            permit_ttl_ms: 5_000,
+        };
+        Self {
+            guard: Guard::new(config, grants),
+            history: History::default(),
+            graph,
+            mode: Mode::Enforce,
+            paused: None,
+            up_ms: 1_000_000,
+            now: 500_000,
+            unwanted: None,
+            leases: vec![],
+            journal_failing: None,
+            seq: 0,
+        }
+    }
+
+    fn check(&self, origin: &Origin, proposal: &Proposal) -> Result<Admitted, Refusal> {
+        let unwanted = |target: &TargetId| self.unwanted.as_ref() == Some(target);
+        let scene = Scene {
+            now_age_ms: self.now,
+            up_ms: self.up_ms,
+            birth: 7,
+            mode: self.mode,
+            paused: self.paused.as_ref(),
+            journal_failing: self.journal_failing.as_deref(),
+            graph: &self.graph,
+            unwanted: &unwanted,
+            leases: &self.leases,
+        };
+        self.guard.check(origin, proposal, &self.history, &scene)
+    }
+
+    fn restart(&self, name: &str) -> Result<Admitted, Refusal> {
+        self.check(&healer(), &proposal(WORKLOAD_RESTART, &TargetId::workload(name)))
+    }
+
+    fn rule(&self, name: &str) -> Option<Rule> {
+        self.restart(name).err().map(|refusal| refusal.rule)
+    }
+
+    /// Permits a restart and writes it down.
+    fn permit(&mut self, name: &str) -> Permit {
+        let admitted = self.restart(name).expect("permitted");
+        self.seq += 1;
+        let at = Instant { age_ms: self.now, boot: 1, unix_ms: None };
+        let record = Record { seq: self.seq, at, event: admitted.event() };
+        self.history.apply(&record);
+        admitted.seal(&record)
+    }
+}
+
+fn healer() -> Origin {
+    Origin::Healer { plugin: "ladder".into(), incident: IncidentId(1) }
+}
+
+fn operator() -> Origin {
+    Origin::Operator { uid: 0 }
+}
+
+fn proposal(action: &str, target: &TargetId) -> Proposal {
+    Proposal {
+        action: action.into(),
+        target: target.clone(),
+        params: vec![],
+        reason: "it is gone".into(),
+        also_prove: vec![],
+    }
+}
+
+#[test]
+fn a_permit_carries_the_sequence_of_the_record_that_holds_it() {
+    let mut world = World::new();
+    let permit = world.permit("web");
+    assert_eq!(permit.id(), AttemptId { birth: 7, seq: 1 });
+    assert_eq!(permit.expires_age_ms(), 505_000);
+}
+
+#[test]
+fn what_the_catalogue_does_not_hold_is_refused_whoever_asks() {
+    let world = World::new();
+    let mut loud = proposal(WORKLOAD_RESTART, &TargetId::workload("web"));
+    loud.params = vec![("force".into(), Value::Flag(true))];
+    for proposal in [
+        proposal("box.explode", &TargetId::the_box()),
+        proposal(WORKLOAD_RESTART, &TargetId::the_box()),
+        proposal(WORKLOAD_RESTART, &TargetId::workload("nobody")),
+        loud,
+    ] {
+        for origin in [healer(), operator()] {
+            let refusal = world.check(&origin, &proposal).unwrap_err();
+            assert_eq!(refusal.rule, Rule::Catalogue, "{refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn only_enforce_acts_on_a_healers_word_and_any_mode_on_an_operators() {
+    let mut world = World::new();
+    for (mode, rule) in [
+        (Mode::Observe, Some(Rule::Mode)),
+        (Mode::Suggest, Some(Rule::Mode)),
+        (Mode::Enforce, None),
+    ] {
+        world.mode = mode;
+        assert_eq!(world.rule("web"), rule, "{mode}");
+        let ordered = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
+        assert!(world.check(&operator(), &ordered).is_ok(), "{mode}");
+    }
+}
+
+#[test]
+fn an_action_that_is_not_granted_is_refused() {
+    let world = World::new();
+    let stop = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
+    assert_eq!(world.check(&healer(), &stop).unwrap_err().rule, Rule::Grant);
+    let stranger = Origin::Healer { plugin: "stranger".into(), incident: IncidentId(1) };
+    let restart = proposal(WORKLOAD_RESTART, &TargetId::workload("web"));
+    assert_eq!(world.check(&stranger, &restart).unwrap_err().rule, Rule::Grant);
+}
+
+#[test]
+fn a_second_restart_within_the_cooldown_is_refused_until_it_is_over() {
+    let mut world = World::new();
+    world.permit("web");
+    world.now += 999;
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Cooldown, Some(501_000)));
+    assert_eq!(world.rule("other"), None, "another target has a cooldown of its own");
+    world.now += 1;
+    assert_eq!(world.rule("web"), None);
+}
+
+#[test]
+fn more_disruptions_than_the_rate_allows_wait_for_the_window() {
+    let mut world = World::new();
+    for name in ["web", "model", "other"] {
+        world.permit(name);
+        world.now += 2_000;
+    }
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Rate, Some(560_001)));
+    world.now = 560_001;
+    assert_eq!(world.rule("web"), None);
+}
+
+#[test]
+fn boot_grace_goes_by_the_boot() {
+    let mut world = World::new();
+    world.up_ms = 29_999;
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::BootGrace, Some(500_001)));
+    world.up_ms = 30_000;
+    assert_eq!(world.rule("web"), None);
+}
+
+#[test]
+fn two_targets_share_a_lease_when_one_needs_the_other() {
+    let mut world = World::new();
+    world.leases = vec![(TargetId::workload("model"), AttemptId { birth: 7, seq: 3 })];
+    for (name, rule) in [("model", Some(Rule::Lease)), ("web", Some(Rule::Lease)), ("other", None)] {
+        assert_eq!(world.rule(name), rule, "{name}");
+    }
+    world.leases = vec![(TargetId::workload("web"), AttemptId { birth: 7, seq: 3 })];
+    assert_eq!(world.rule("model"), Some(Rule::Lease));
+}
+
+#[test]
+fn a_paused_box_and_a_stopped_workload_are_left_alone() {
+    let mut world = World::new();
+    world.paused = Some(Pause { until_age_ms: Some(600_000) });
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Paused, Some(600_000)));
+    world.paused = None;
+    world.unwanted = Some(TargetId::workload("web"));
+    assert_eq!(world.rule("web"), Some(Rule::Intent));
+}
+
+#[test]
+fn no_permit_without_a_journal_that_can_hold_it() {
+    let mut world = World::new();
+    world.journal_failing = Some("the disk is full".into());
+    assert_eq!(world.rule("web"), Some(Rule::Journal));
+    let stop = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
+    assert_eq!(world.check(&operator(), &stop).unwrap_err().rule, Rule::Journal);
+}
+
+#[test]
+fn telling_a_person_needs_no_lease_and_no_grace() {
+    let mut world = World::new();
+    world.up_ms = 0;
+    world.leases = vec![(TargetId::workload("web"), AttemptId { birth: 7, seq: 3 })];
+    let mut notify = proposal(NOTIFY, &TargetId::workload("web"));
+    notify.params = vec![("to".into(), Value::text("pager"))];
+    assert!(world.check(&healer(), &notify).is_ok());
+}
+
+#[test]
+fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
+    let mut world = World::new();
+    world.permit("web");
+    let unwanted = |_: &TargetId| false;
+    let scene = Scene {
+        now_age_ms: world.now,
+        up_ms: world.up_ms,
+        birth: 7,
+        mode: world.mode,
+        paused: None,
+        journal_failing: None,
+        graph: &world.graph,
+        unwanted: &unwanted,
+        leases: &[],
+    };
+    let target = TargetId::workload("web");
+    let remedies = world.guard.remedies("ladder", IncidentId(1), &target, &world.history, &scene);
+    let told: Vec<_> = remedies
+        .iter()
+        .map(|it| (it.action.as_str(), it.allowed, it.why_not.split(':').next().unwrap(), it.tried))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("notify", true, "", 0.0),
+            ("workload.start", false, "grant", 0.0),
+            ("workload.restart", false, "cooldown", 1.0),
+            ("workload.stop", false, "grant", 0.0),
+        ]
+    );
+}

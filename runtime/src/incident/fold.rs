@@ -1,0 +1,308 @@
+//! Events become state, and nothing else does.
+
+use super::{ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Phase, signature};
+use crate::model::catalogue::{self, Proof};
+use crate::model::{
+    Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, FindingRef, IncidentId, Instant,
+    Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
+};
+
+/// A healer whose word was unusable is left alone this long.
+const UNUSABLE_ANSWER_PAUSE_MS: u64 = 1_000;
+/// A refusal that only a person can lift is tried again this often, because
+/// the person may have.
+const REFUSED_FOR_GOOD_PAUSE_MS: u64 = 60_000;
+
+impl Incidents {
+    /// Takes in one record. Records that are not about incidents change nothing.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.event {
+            Event::DaemonStarted { .. } => self.forget_what_was_in_flight(record.at),
+            Event::FindingRaised { detector, finding } => {
+                let reference =
+                    FindingRef { detector: detector.clone(), key: finding.key.clone() };
+                for incident in self.open.values_mut() {
+                    if let Some(known) = incident.findings.get_mut(&reference) {
+                        *known = finding.clone();
+                    }
+                }
+                self.standing.insert(reference, finding.clone());
+            }
+            Event::FindingCleared { detector, key, .. } => {
+                self.standing
+                    .remove(&FindingRef { detector: detector.clone(), key: key.clone() });
+            }
+            Event::IncidentOpened { root, kind, findings, .. } => {
+                self.begin(record, root, kind, findings);
+            }
+            Event::Permitted { incident, birth, origin, proposal, .. } => {
+                let id = AttemptId { birth: *birth, seq: record.seq };
+                self.permitted(*incident, id, origin, proposal, record.at);
+            }
+            Event::AttemptEnded { incident, attempt, outcome }
+            | Event::EffectObserved { incident, attempt, outcome } => {
+                self.errands.remove(attempt);
+                if let Some(incident) = incident {
+                    self.change(*incident, record.at, |it| it.ended(*attempt, outcome, record.at));
+                }
+            }
+            Event::Refused { incident: Some(incident), origin, proposal, refusal } => {
+                self.change(*incident, record.at, |it| {
+                    it.refused(origin, proposal, refusal, record.at);
+                });
+            }
+            Event::IncidentClosed { incident, why } => self.close(*incident, why, record.at),
+            event => self.lived(event, record),
+        }
+    }
+
+    /// The plain steps of one incident's life.
+    fn lived(&mut self, event: &Event, record: &Record) {
+        let Some(id) = event.incident(record.seq) else { return };
+        if let Event::IncidentJoined { sighting, .. } = event {
+            self.see(sighting);
+        }
+        let now = record.at;
+        self.change(id, now, |it| match event {
+            Event::IncidentJoined { sighting, .. } => {
+                it.findings.insert(sighting.reference(), sighting.finding.clone());
+            }
+            Event::HealerAsked { healer, .. } => {
+                it.phase =
+                    Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
+            }
+            Event::Decided { healer, decision, .. } => it.decided(healer, decision, now),
+            Event::DecisionFailed { healer, why, .. } => {
+                it.declined.insert(healer.clone());
+                it.phase = Phase::Waiting {
+                    why: format!("{healer} gave no usable answer: {why}"),
+                    until_age_ms: now.age_ms + UNUSABLE_ANSWER_PAUSE_MS,
+                };
+            }
+            Event::ProofSeen { good, .. } => it.proof_seen(*good),
+            Event::ProofFailed { attempt, why, .. } => {
+                it.judge(*attempt, AttemptOutcome::Failed, why);
+                it.look_anew();
+            }
+            Event::IncidentRecovered { attempt, .. } => {
+                it.judge(*attempt, AttemptOutcome::Recovered, "");
+                it.phase = Phase::Recovered { attempt: *attempt, since_age_ms: now.age_ms };
+            }
+            Event::IncidentRelapsed { attempt, why, .. } => {
+                it.judge(*attempt, AttemptOutcome::Relapsed, why);
+                it.look_anew();
+            }
+            Event::IncidentProven { attempt, .. } => {
+                it.judge(*attempt, AttemptOutcome::Proven, "");
+            }
+            Event::IncidentStuck { why, .. } => {
+                it.phase = Phase::Stuck { why: why.clone(), since_age_ms: now.age_ms };
+            }
+            Event::IncidentReopened { .. } => it.look_anew(),
+            _ => {}
+        });
+    }
+
+    /// What an incident speaks of stood at that time, whether or not the record
+    /// that first told of it is still there.
+    fn see(&mut self, sighting: &Sighting) {
+        self.standing.entry(sighting.reference()).or_insert_with(|| sighting.finding.clone());
+    }
+
+    fn change(&mut self, id: IncidentId, now: Instant, with: impl FnOnce(&mut Incident)) {
+        if let Some(incident) = self.open.get_mut(&id) {
+            with(incident);
+            incident.changed = now;
+        }
+    }
+
+    fn begin(&mut self, record: &Record, root: &TargetId, kind: &str, findings: &[Sighting]) {
+        let id = IncidentId(record.seq);
+        findings.iter().for_each(|it| self.see(it));
+        let findings = findings.iter().map(|it| (it.reference(), it.finding.clone())).collect();
+        let incident = Incident {
+            id,
+            root: root.clone(),
+            kind: kind.to_owned(),
+            signature: signature(kind, root),
+            opened: record.at,
+            changed: record.at,
+            phase: Phase::Open,
+            findings,
+            attempts: Vec::new(),
+            also_prove: Vec::new(),
+            declined: Default::default(),
+        };
+        self.open.insert(id, incident);
+    }
+
+    fn permitted(
+        &mut self,
+        incident: Option<IncidentId>,
+        id: AttemptId,
+        origin: &Origin,
+        proposal: &Proposal,
+        now: Instant,
+    ) {
+        let Some(incident) = incident else {
+            self.errands.insert(
+                id,
+                Errand {
+                    origin: origin.clone(),
+                    action: proposal.action.clone(),
+                    target: proposal.target.clone(),
+                    unknown: false,
+                },
+            );
+            return;
+        };
+        self.change(incident, now, |it| {
+            it.record(Some(id), origin, proposal, AttemptOutcome::Acting, &proposal.reason, now);
+            it.also_prove.clone_from(&proposal.also_prove);
+            it.phase = Phase::Acting { attempt: id };
+        });
+    }
+
+    fn close(&mut self, id: IncidentId, why: &str, now: Instant) {
+        let Some(mut incident) = self.open.remove(&id) else { return };
+        incident.phase = Phase::Closed { why: why.to_owned() };
+        incident.changed = now;
+        self.closed.push_back(incident);
+        while self.closed.len() > CLOSED_KEPT {
+            self.closed.pop_front();
+        }
+    }
+
+    /// A daemon that starts has asked nobody yet, and what was permitted and
+    /// has no outcome may or may not have happened. A proof starts over, with all
+    /// its time: nobody watched.
+    fn forget_what_was_in_flight(&mut self, now: Instant) {
+        for incident in self.open.values_mut() {
+            match incident.phase {
+                Phase::Deciding { .. } => incident.phase = Phase::Open,
+                Phase::Acting { attempt } => {
+                    incident.judge(Some(attempt), AttemptOutcome::Unknown, "the daemon ended under it");
+                }
+                Phase::Proving { ref mut good, ref mut since_age_ms, .. } => {
+                    *good = 0;
+                    *since_age_ms = now.age_ms;
+                }
+                _ => {}
+            }
+        }
+        for errand in self.errands.values_mut() {
+            errand.unknown = true;
+        }
+    }
+}
+
+impl Incident {
+    fn look_anew(&mut self) {
+        self.declined.clear();
+        self.phase = Phase::Open;
+    }
+
+    fn decided(&mut self, healer: &str, decision: &Decision, now: Instant) {
+        match decision {
+            // The guard's word follows as the next record.
+            Decision::Act(_) | Decision::GiveUp { .. } => {}
+            Decision::Wait { ms, why } => {
+                self.phase = Phase::Waiting {
+                    why: why.clone(),
+                    until_age_ms: now.age_ms.saturating_add(*ms),
+                };
+            }
+            Decision::Decline { .. } => {
+                self.declined.insert(healer.to_owned());
+                self.phase = Phase::Open;
+            }
+        }
+    }
+
+    fn ended(&mut self, id: AttemptId, outcome: &Outcome, now: Instant) {
+        let proof = self
+            .attempt(id)
+            .and_then(|attempt| catalogue::spec(&attempt.action))
+            .map_or(Proof::Nothing, |spec| spec.proof);
+        match (outcome, proof) {
+            (Outcome::Done { detail }, Proof::Nothing) => {
+                // It did what it is for; the incident is as ill as before.
+                self.judge(Some(id), AttemptOutcome::Proven, detail);
+                self.phase = Phase::Open;
+            }
+            (Outcome::Done { detail }, Proof::Probes | Proof::Stopped) => {
+                self.judge(Some(id), AttemptOutcome::Proving, detail);
+                self.phase = Phase::Proving { attempt: id, since_age_ms: now.age_ms, good: 0 };
+            }
+            (Outcome::Failed { detail } | Outcome::Lapsed { detail }, _) => {
+                self.judge(Some(id), AttemptOutcome::Failed, detail);
+                self.look_anew();
+            }
+        }
+    }
+
+    fn refused(&mut self, origin: &Origin, proposal: &Proposal, refusal: &Refusal, now: Instant) {
+        let detail = format!("{}: {}", refusal.rule, refusal.detail);
+        let repeats = self.attempts.last().is_some_and(|last| {
+            last.outcome == AttemptOutcome::Refused
+                && last.action == proposal.action
+                && last.target == proposal.target
+                && last.detail.starts_with(&format!("{}:", refusal.rule))
+        });
+        if !repeats {
+            self.record(None, origin, proposal, AttemptOutcome::Refused, &detail, now);
+        }
+        self.phase = Phase::Waiting {
+            why: format!("the guard refused {}: {detail}", proposal.action),
+            until_age_ms: refusal
+                .retry_age_ms
+                .unwrap_or(now.age_ms + REFUSED_FOR_GOOD_PAUSE_MS)
+                .max(now.age_ms),
+        };
+    }
+
+    fn proof_seen(&mut self, seen_good: bool) {
+        if let Phase::Proving { good, .. } = &mut self.phase {
+            *good = if seen_good { *good + 1 } else { 0 };
+        }
+    }
+
+    /// Says how an attempt stands. An empty detail leaves the one there was.
+    fn judge(&mut self, id: Option<AttemptId>, outcome: AttemptOutcome, detail: &str) {
+        let Some(id) = id else { return };
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.id == Some(id)) {
+            attempt.outcome = outcome;
+            if !detail.is_empty() {
+                attempt.detail = detail.to_owned();
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        id: Option<AttemptId>,
+        origin: &Origin,
+        proposal: &Proposal,
+        outcome: AttemptOutcome,
+        detail: &str,
+        now: Instant,
+    ) {
+        if self.attempts.len() == ATTEMPTS_KEPT {
+            self.attempts.remove(0);
+        }
+        self.attempts.push(Attempt {
+            id,
+            action: proposal.action.clone(),
+            target: proposal.target.clone(),
+            params: Attrs::clone(&proposal.params),
+            by: match origin {
+                Origin::Healer { plugin, .. } => plugin.clone(),
+                Origin::Operator { uid } => format!("operator {uid}"),
+                Origin::Desired => "desired state".into(),
+            },
+            begun: now,
+            outcome,
+            detail: detail.to_owned(),
+        });
+    }
+}

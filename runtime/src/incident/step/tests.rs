@@ -1,0 +1,439 @@
+//! The life of an incident, told with a clock of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::config::Route;
+use crate::model::action::Rule;
+use crate::model::{
+    AttemptOutcome, Attrs, Decision, Finding, Instant, Origin, Outcome, Proposal, Record, Refusal,
+    Target, TargetKind,
+};
+
+/// A pretend driver: it writes down what `next` says, and answers by script.
+struct World {
+    incidents: Incidents,
+    log: Vec<Record>,
+    now: u64,
+    graph: Graph,
+    config: IncidentConfig,
+    mode: Mode,
+    unwanted: BTreeSet<TargetId>,
+    down: BTreeSet<TargetId>,
+    exits: BTreeMap<AttemptId, ExitStatus>,
+    gone: BTreeSet<String>,
+    asked: Vec<(IncidentId, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut graph = Graph::default();
+        let mut add = |id: TargetId, kind, needs: Vec<TargetId>| graph.insert(Target { id, kind, needs });
+        let plc = TargetId::new(TargetKind::External, "plc");
+        add(TargetId::the_box(), TargetKind::Box, vec![]);
+        add(plc.clone(), TargetKind::External, vec![]);
+        add(TargetId::workload("a"), TargetKind::Workload, vec![TargetId::the_box()]);
+        add(TargetId::workload("b"), TargetKind::Workload, vec![TargetId::the_box(), plc]);
+        let config = IncidentConfig {
+            hold_ms: 10_000,
+            proofs_wanted: 3,
+            decide_timeout_ms: 1_000,
+            stuck_retry_ms: 60_000,
+            routes: vec![Route {
+                kind: "*".into(),
+                target: "*".into(),
+                healers: vec!["first".into(), "second".into()],
+            }],
+            explains: BTreeMap::from([("external.*".into(), vec!["probe.*".into()])]),
+        };
+        Self {
+            incidents: Incidents::default(),
+            log: Vec::new(),
+            now: 1_000,
+            graph,
+            config,
+            mode: Mode::Enforce,
+            unwanted: BTreeSet::new(),
+            down: BTreeSet::new(),
+            exits: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, event: Event) -> u64 {
+        let seq = self.log.len() as u64 + 1;
+        let at = Instant { age_ms: self.now, boot: 1, unix_ms: None };
+        let record = Record { seq, at, event };
+        self.incidents.apply(&record);
+        self.log.push(record);
+        seq
+    }
+
+    /// Takes every step there is.
+    fn settle(&mut self) -> &mut Self {
+        for _ in 0..100 {
+            let Some(step) = self.next() else { return self };
+            match step {
+                Step::Write(event) => {
+                    self.write(event);
+                }
+                Step::Ask { incident, healer } => {
+                    self.write(Event::HealerAsked { incident, healer: healer.clone() });
+                    self.asked.push((incident, healer));
+                }
+            }
+        }
+        panic!("no end of steps: {:#?}", &self.log[self.log.len() - 4..]);
+    }
+
+    fn next(&self) -> Option<Step> {
+        next(
+            &self.incidents,
+            &Scene {
+                now_age_ms: self.now,
+                mode: self.mode,
+                paused: false,
+                graph: &self.graph,
+                config: &self.config,
+                explains: &self.config.explains,
+                unwanted: &|target| self.unwanted.contains(target),
+                runs: &|target| !self.down.contains(target),
+                exit: &|attempt| self.exits.get(&attempt).copied(),
+                proof_ms_max: &|_| 5_000,
+                healer: &|name| match self.gone.contains(name) {
+                    true => HealerState::Gone { why: "quarantined".into() },
+                    false => HealerState::Idle,
+                },
+            },
+        )
+    }
+
+    fn after(&mut self, ms: u64) -> &mut Self {
+        self.now += ms;
+        self.settle()
+    }
+
+    fn raise(&mut self, kind: &str, target: &TargetId) -> &mut Self {
+        self.write(Event::FindingRaised { detector: "d".into(), finding: finding(kind, target) });
+        self.settle()
+    }
+
+    fn clear(&mut self, kind: &str, target: &TargetId) -> &mut Self {
+        let key = finding(kind, target).key;
+        let (target, kind) = (target.clone(), kind.to_owned());
+        self.write(Event::FindingCleared { detector: "d".into(), key, target, kind });
+        self.settle()
+    }
+
+    fn decide(&mut self, decision: Decision) -> &mut Self {
+        let (incident, healer) = self.asked.last().cloned().expect("someone was asked");
+        self.write(Event::Decided { incident, healer, decision });
+        self.settle()
+    }
+
+    /// The last healer asked proposes a restart, the guard permits it, and the
+    /// hands end it so.
+    fn act(&mut self, outcome: Outcome) -> AttemptId {
+        let id = self.permit();
+        let incident = self.asked.last().map(|(incident, _)| *incident);
+        self.write(Event::AttemptEnded { incident, attempt: id, outcome });
+        self.settle();
+        id
+    }
+
+    fn permit(&mut self) -> AttemptId {
+        let (incident, healer) = self.asked.last().cloned().expect("someone was asked");
+        let target = self.incidents.get(incident).expect("open").root.clone();
+        let proposal = restart(&target);
+        self.write(Event::Decided { incident, healer: healer.clone(), decision: Decision::Act(proposal.clone()) });
+        let origin = Origin::Healer { plugin: healer, incident };
+        let expires_age_ms = self.now + 1_000;
+        let seq = self.write(Event::Permitted { incident: Some(incident), birth: 7, origin, proposal, expires_age_ms });
+        self.settle();
+        AttemptId { birth: 7, seq }
+    }
+
+    fn proofs(&mut self, count: u32) -> &mut Self {
+        let incident = self.asked.last().expect("someone was asked").0;
+        for _ in 0..count {
+            self.write(Event::ProofSeen { incident, good: true, detail: String::new() });
+        }
+        self.settle()
+    }
+
+    fn phase(&self) -> &str {
+        let open: Vec<_> = self.incidents.open().collect();
+        match open.as_slice() {
+            [] => self.incidents.closed().next().map_or("none", |it| it.phase.word()),
+            [only] => only.phase.word(),
+            more => panic!("{} incidents are open", more.len()),
+        }
+    }
+
+    fn outcome(&self, id: AttemptId) -> AttemptOutcome {
+        let all = self.incidents.open().chain(self.incidents.closed());
+        all.into_iter().find_map(|it| it.attempt(id)).expect("known attempt").outcome
+    }
+}
+
+fn finding(kind: &str, target: &TargetId) -> Finding {
+    Finding {
+        key: format!("{kind}@{target}"),
+        kind: kind.into(),
+        target: target.clone(),
+        severity: 3,
+        series: vec![],
+        message: kind.into(),
+        evidence: Attrs::new(),
+    }
+}
+
+fn restart(target: &TargetId) -> Proposal {
+    Proposal {
+        action: catalogue::WORKLOAD_RESTART.into(),
+        target: target.clone(),
+        params: vec![],
+        reason: "it is gone".into(),
+        also_prove: vec![],
+    }
+}
+
+fn done() -> Outcome {
+    Outcome::Done { detail: String::new() }
+}
+
+fn a() -> TargetId {
+    TargetId::workload("a")
+}
+
+#[test]
+fn a_fault_is_opened_asked_about_acted_upon_recovered_proven_and_closed() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    assert_eq!(world.phase(), "deciding");
+    let id = world.act(done());
+    assert_eq!((world.phase(), world.outcome(id)), ("proving", AttemptOutcome::Proving));
+    world.clear("process.gone", &a());
+    assert_eq!(world.phase(), "proving", "the detector's silence alone is no proof");
+    world.proofs(3);
+    assert_eq!((world.phase(), world.outcome(id)), ("recovered", AttemptOutcome::Recovered));
+    world.after(9_999);
+    assert_eq!(world.phase(), "recovered");
+    world.after(1);
+    assert_eq!((world.phase(), world.outcome(id)), ("closed", AttemptOutcome::Proven));
+}
+
+#[test]
+fn good_proofs_are_not_enough_while_the_finding_stands() {
+    let mut world = World::new();
+    world.raise("probe.failing", &a());
+    let id = world.act(done());
+    world.proofs(3);
+    assert_eq!(world.phase(), "proving");
+    world.after(5_001);
+    assert_eq!(world.outcome(id), AttemptOutcome::Failed);
+    assert_eq!(world.phase(), "deciding", "a failed proof is decided upon again");
+}
+
+#[test]
+fn a_bad_proof_starts_the_row_over() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    world.act(done());
+    world.clear("process.gone", &a());
+    world.proofs(2);
+    let incident = world.asked[0].0;
+    world.write(Event::ProofSeen { incident, good: false, detail: String::new() });
+    world.proofs(2);
+    assert_eq!(world.phase(), "proving");
+    world.proofs(1);
+    assert_eq!(world.phase(), "recovered");
+}
+
+#[test]
+fn a_process_that_ends_again_fails_its_proof_at_once() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let id = world.act(done());
+    world.exits.insert(id, ExitStatus::Code { code: 3 });
+    world.settle();
+    assert_eq!(world.outcome(id), AttemptOutcome::Failed);
+    assert_eq!(world.phase(), "deciding");
+}
+
+#[test]
+fn ill_again_inside_the_hold_window_is_a_relapse_of_the_same_incident() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let id = world.act(done());
+    world.clear("process.gone", &a()).proofs(3).after(5_000);
+    world.raise("probe.failing", &a());
+    assert_eq!(world.outcome(id), AttemptOutcome::Relapsed);
+    assert_eq!(world.phase(), "deciding");
+    assert_eq!(world.incidents.open().count(), 1);
+}
+
+#[test]
+fn what_clears_by_itself_is_held_and_closed_without_an_attempt() {
+    let mut world = World::new();
+    world.raise("probe.failing", &a());
+    world.decide(Decision::Wait { ms: 60_000, why: "it may pass".into() });
+    assert_eq!(world.phase(), "waiting");
+    world.clear("probe.failing", &a());
+    assert_eq!(world.phase(), "recovered");
+    world.after(10_000);
+    assert_eq!(world.phase(), "closed");
+}
+
+#[test]
+fn a_wait_ends_by_the_clock_and_the_healer_is_asked_again() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    world.decide(Decision::Wait { ms: 500, why: "backoff".into() });
+    world.after(499);
+    assert_eq!((world.phase(), world.asked.len()), ("waiting", 1));
+    world.after(1);
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
+}
+
+#[test]
+fn who_declines_passes_on_and_nobody_left_is_stuck_loudly() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    world.decide(Decision::Decline { why: "not mine".into() });
+    assert_eq!(world.asked.last().unwrap().1, "second");
+    world.decide(Decision::Decline { why: "nor mine".into() });
+    assert_eq!(world.phase(), "stuck");
+}
+
+#[test]
+fn a_healer_that_is_gone_or_silent_is_passed_over() {
+    let mut world = World::new();
+    world.gone.insert("first".into());
+    world.raise("process.gone", &a());
+    world.after(1_000);
+    assert_eq!(world.asked.last().unwrap().1, "second");
+    world.after(1_001);
+    assert_eq!(world.phase(), "waiting");
+    world.after(1_000);
+    assert_eq!(world.phase(), "stuck", "both were tried");
+}
+
+#[test]
+fn stuck_is_tried_again_slowly_only_when_that_disrupts_nothing() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentStuck { incident, why: "gave up".into() });
+    world.after(60_000);
+    assert_eq!(world.phase(), "stuck", "it runs, so a retry would disrupt it");
+    world.down.insert(a());
+    world.settle();
+    assert_eq!(world.phase(), "deciding");
+}
+
+#[test]
+fn observe_asks_nobody() {
+    let mut world = World::new();
+    world.mode = Mode::Observe;
+    world.raise("process.gone", &a()).after(100_000);
+    assert_eq!((world.phase(), world.asked.len()), ("open", 0));
+}
+
+#[test]
+fn a_refusal_waits_until_it_could_pass_and_is_not_repeated_in_the_attempts() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    for _ in 0..3 {
+        let (incident, healer) = world.asked.last().cloned().unwrap();
+        let retry_age_ms = Some(world.now + 700);
+        world.write(Event::Refused {
+            incident: Some(incident),
+            origin: Origin::Healer { plugin: healer, incident },
+            proposal: restart(&a()),
+            refusal: Refusal { rule: Rule::Cooldown, detail: "too soon".into(), retry_age_ms },
+        });
+        assert_eq!(world.phase(), "waiting");
+        world.after(700);
+        assert_eq!(world.phase(), "deciding");
+    }
+    assert_eq!(world.incidents.open().next().unwrap().attempts.len(), 1);
+}
+
+#[test]
+fn an_operators_stop_ends_the_incident_but_not_an_action_half_way() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let id = world.permit();
+    world.unwanted.insert(a());
+    world.settle();
+    assert_eq!(world.phase(), "acting");
+    let incident = world.asked[0].0;
+    world.write(Event::AttemptEnded { incident: Some(incident), attempt: id, outcome: done() });
+    world.settle();
+    assert_eq!(world.phase(), "closed");
+    world.after(100_000);
+    assert_eq!(world.incidents.open().count(), 0, "the finding still stands and opens nothing");
+}
+
+#[test]
+fn two_findings_of_one_workload_are_one_incident_and_two_of_the_box_are_two() {
+    let mut world = World::new();
+    world.raise("process.gone", &a()).raise("probe.failing", &a());
+    assert_eq!(world.incidents.open().count(), 1);
+    world.raise("threshold.disk", &TargetId::the_box()).raise("threshold.memory", &TargetId::the_box());
+    assert_eq!(world.incidents.open().count(), 3);
+}
+
+#[test]
+fn a_failing_external_explains_the_probe_that_needs_it_but_not_a_crash() {
+    let mut world = World::new();
+    let plc = TargetId::new(TargetKind::External, "plc");
+    let b = TargetId::workload("b");
+    world.raise("external.failing", &plc);
+    world.raise("probe.failing", &b);
+    assert_eq!(world.incidents.open().count(), 1, "joined to the one it is explained by");
+    world.raise("process.gone", &b);
+    assert_eq!(world.incidents.open().count(), 2);
+}
+
+#[test]
+fn an_exhausted_root_falls_through_to_what_it_had_explained() {
+    let mut world = World::new();
+    let plc = TargetId::new(TargetKind::External, "plc");
+    world.raise("external.failing", &plc).raise("probe.failing", &TargetId::workload("b"));
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentStuck { incident, why: "gave up".into() });
+    world.settle();
+    assert_eq!(world.incidents.open().count(), 2);
+}
+
+#[test]
+fn a_restarted_daemon_asks_again_and_knows_what_it_does_not_know() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    world.write(Event::DaemonStarted { birth: 8, version: String::new(), mode: Mode::Enforce });
+    world.settle();
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
+    let id = world.permit();
+    world.write(Event::DaemonStarted { birth: 9, version: String::new(), mode: Mode::Enforce });
+    assert_eq!(world.outcome(id), AttemptOutcome::Unknown);
+    assert_eq!(world.incidents.unknown_attempts().len(), 1);
+    let incident = Some(world.asked[0].0);
+    world.write(Event::EffectObserved { incident, attempt: id, outcome: done() });
+    assert!(world.incidents.unknown_attempts().is_empty());
+    assert_eq!(world.outcome(id), AttemptOutcome::Proving);
+}
+
+#[test]
+fn replaying_the_journal_gives_the_same_state() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    world.act(Outcome::Failed { detail: "no such program".into() });
+    world.act(done());
+    world.clear("process.gone", &a()).proofs(3).after(10_000);
+    let mut again = Incidents::default();
+    world.log.iter().for_each(|record| again.apply(record));
+    assert_eq!(again, world.incidents);
+}

@@ -1,0 +1,54 @@
+//! Where readings leave the room: a bounded channel to whoever decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::{ProbeResult, SourceEvent};
+use crate::model::Batch;
+
+/// Whether anybody still listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Outlet {
+    events: mpsc::Sender<SourceEvent>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Outlet {
+    pub(super) fn new(events: mpsc::Sender<SourceEvent>) -> Self {
+        Self { events, dropped: Arc::default() }
+    }
+
+    /// Numbers never wait: under load they are dropped, and counted.
+    pub(super) fn batch(&self, batch: Batch) -> Open {
+        match self.events.try_send(SourceEvent::Batch(batch)) {
+            Ok(()) => Open::Yes,
+            Err(TrySendError::Full(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                Open::Yes
+            }
+            Err(TrySendError::Closed(_)) => Open::No,
+        }
+    }
+
+    /// A probe's word may be what a proof waits for, so it waits for room.
+    pub(super) async fn probe(&self, result: ProbeResult) -> Open {
+        match self.events.send(SourceEvent::Probe(result)).await {
+            Ok(()) => Open::Yes,
+            Err(_) => Open::No,
+        }
+    }
+
+    /// Batches dropped so far, counted on after this handle is gone.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+}

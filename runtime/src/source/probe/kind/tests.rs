@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::http::server::{Manner, Server};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_secs(1);
+
+fn http(url: &str, text: Option<&str>) -> ProbeKind {
+    ProbeKind::Http {
+        method: "GET".to_owned(),
+        url: url.to_owned(),
+        headers: BTreeMap::new(),
+        body: None,
+        expect_status: 200,
+        expect_text: text.map(str::to_owned),
+    }
+}
+
+async fn ask(kind: &ProbeKind, timeout: Duration) -> Verdict {
+    let (_stop, alive) = watch::channel(false);
+    Prober::new(kind, &alive).ask(timeout).await
+}
+
+#[tokio::test]
+async fn http_is_good_when_status_and_text_are_as_expected() {
+    for (manner, text, good, detail) in [
+        (Manner::Answers(200, "all ready"), None, true, "status 200"),
+        (Manner::Answers(200, "all ready"), Some("ready"), true, "status 200"),
+        (Manner::Answers(200, "all ready"), Some("Ready"), false, "no \"Ready\" in the body"),
+        (Manner::Answers(503, "ready"), Some("ready"), false, "status 503, wanted 200"),
+        (Manner::Answers(302, ""), None, false, "status 302, wanted 200"),
+        (Manner::Endless, Some("xxx"), true, "status 200"),
+        (Manner::Garbage, None, false, "invalid"),
+        (Manner::ClosesEarly, None, false, "end of file"),
+    ] {
+        let server = Server::start(manner).await;
+        let verdict = ask(&http(&server.url("/health"), text), LONG).await;
+        assert_eq!(verdict.good, Some(good), "{manner:?}: {}", verdict.detail);
+        assert!(verdict.detail.contains(detail), "{manner:?}: {}", verdict.detail);
+    }
+}
+
+#[tokio::test]
+async fn http_that_does_not_end_in_time_is_bad_even_after_a_200() {
+    for (manner, detail) in [(Manner::Silent, "no headers"), (Manner::Trickles, "the body")] {
+        let server = Server::start(manner).await;
+        let verdict = ask(&http(&server.url("/"), None), SHORT).await;
+        assert_eq!(verdict.good, Some(false));
+        assert!(verdict.detail.contains(detail), "{manner:?}: {}", verdict.detail);
+    }
+}
+
+#[tokio::test]
+async fn tcp_is_good_when_somebody_takes_the_connection() {
+    let server = Server::start(Manner::Silent).await;
+    let address = server.address.to_string();
+    let verdict = ask(&ProbeKind::Tcp { address: address.clone() }, LONG).await;
+    assert_eq!(verdict, Verdict::good("connected"));
+
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    let verdict = ask(&ProbeKind::Tcp { address }, LONG).await;
+    assert_eq!(verdict.good, Some(false));
+    assert!(verdict.detail.contains("refused"), "{}", verdict.detail);
+}
+
+#[tokio::test]
+async fn a_probe_that_cannot_be_asked_has_no_reading() {
+    for kind in [
+        http("https://127.0.0.1/", None),
+        ProbeKind::Tcp { address: "nowhere".to_owned() },
+        ProbeKind::Command { command: vec![], env: BTreeMap::new() },
+    ] {
+        assert_eq!(ask(&kind, LONG).await.good, None, "{kind:?}");
+    }
+}
