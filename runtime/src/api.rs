@@ -37,8 +37,8 @@ use tokio::task::JoinHandle;
 use crate::config::ApiConfig;
 use crate::model::{Seq, View};
 
-pub use answer::{Done, Refusal};
 pub use crate::driver::Request;
+pub use answer::{Done, Refusal};
 pub use history::{History, HistoryError};
 
 /// What the socket shows and where its commands go.

@@ -71,9 +71,11 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
 
     let (plugin_events, plugins_in) = mpsc::channel(WAITING_MAX);
     let (arrivals, arrivals_in) = mpsc::channel(WAITING_MAX);
-    let loading = plugins::load(Arc::clone(&config), slot, store.checkpoints(), plugin_events, arrivals);
+    let loading =
+        plugins::load(Arc::clone(&config), slot, store.checkpoints(), plugin_events, arrivals);
 
-    let (view, view_seen) = watch::channel(Arc::new(first_view(&config, birth, &clock, &conditions)));
+    let (view, view_seen) =
+        watch::channel(Arc::new(first_view(&config, birth, &clock, &conditions)));
     let (commands, requests) = mpsc::channel(16);
     let api = api::serve(
         &config.api,

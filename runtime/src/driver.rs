@@ -248,7 +248,9 @@ impl Driver {
                 Step::Ask { incident, healer } => self.ask(incident, &healer),
             }
         }
-        tracing::error!("{STEPS_MAX} steps on one input: two rules undo each other; going on at the next");
+        tracing::error!(
+            "{STEPS_MAX} steps on one input: two rules undo each other; going on at the next"
+        );
     }
 
     fn take_step(&mut self, event: Event) {
@@ -270,10 +272,7 @@ impl Driver {
         if let Some(incident) = closed {
             let attrs = vec![("incident".into(), Value::text(incident.id.to_string()))];
             self.mark(incident.root.clone(), "incident.closed", attrs);
-            self.reopen_stuck(
-                |it| it.root != incident.root,
-                &format!("{} closed", incident.id),
-            );
+            self.reopen_stuck(|it| it.root != incident.root, &format!("{} closed", incident.id));
         }
     }
 

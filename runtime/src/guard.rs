@@ -103,7 +103,8 @@ impl Admitted {
 
     /// The permit, once the journal took it in.
     pub fn seal(self, record: &Record) -> Permit {
-        let spec = catalogue::spec(&self.proposal.action).expect("an admitted action is in the catalogue");
+        let spec =
+            catalogue::spec(&self.proposal.action).expect("an admitted action is in the catalogue");
         Permit {
             id: AttemptId { birth: self.birth, seq: record.seq },
             incident: self.incident,
@@ -187,7 +188,8 @@ impl Guard {
                     target: target.clone(),
                     params: spec.params_schema(),
                     allowed: refusal.is_none(),
-                    why_not: refusal.map_or(String::new(), |it| format!("{}: {}", it.rule, it.detail)),
+                    why_not: refusal
+                        .map_or(String::new(), |it| format!("{}: {}", it.rule, it.detail)),
                     disruption: spec.disruption,
                     reversible: spec.reversible,
                     tried: tally.tried,
@@ -229,7 +231,10 @@ impl Guard {
         }
         refuse(
             Rule::Grant,
-            format!("the box's policy does not grant {} to {plugin}; add it to the plugin's `grants`", spec.name),
+            format!(
+                "the box's policy does not grant {} to {plugin}; add it to the plugin's `grants`",
+                spec.name
+            ),
         )
     }
 
@@ -240,13 +245,23 @@ impl Guard {
         };
         refuse_until(
             Rule::BootGrace,
-            format!("the box booted {} ms ago; {} ms are granted it", scene.up_ms, self.config.boot_grace_ms),
+            format!(
+                "the box booted {} ms ago; {} ms are granted it",
+                scene.up_ms, self.config.boot_grace_ms
+            ),
             scene.now_age_ms + left_ms,
         )
     }
 
-    fn cooldown(&self, proposal: &Proposal, history: &History, scene: &Scene<'_>) -> Result<(), Refusal> {
-        let Some(last_age_ms) = history.last(&proposal.action, &proposal.target) else { return Ok(()) };
+    fn cooldown(
+        &self,
+        proposal: &Proposal,
+        history: &History,
+        scene: &Scene<'_>,
+    ) -> Result<(), Refusal> {
+        let Some(last_age_ms) = history.last(&proposal.action, &proposal.target) else {
+            return Ok(());
+        };
         let free_age_ms = last_age_ms + self.config.cooldown_ms;
         if free_age_ms <= scene.now_age_ms {
             return Ok(());
@@ -298,12 +313,14 @@ fn catalogued<'a>(
 ) -> Result<(&'static ActionSpec, &'a Target), Refusal> {
     let Some(spec) = catalogue::spec(&proposal.action) else {
         let known: Vec<_> = catalogue::CATALOGUE.iter().map(|spec| spec.name).collect();
-        let detail =
-            format!("wanted one of {}, found {:?}", known.join(", "), proposal.action);
+        let detail = format!("wanted one of {}, found {:?}", known.join(", "), proposal.action);
         return refuse(Rule::Catalogue, detail);
     };
     let Some(target) = scene.graph.get(&proposal.target) else {
-        return refuse(Rule::Catalogue, format!("this box has no target {:?}", proposal.target.as_str()));
+        return refuse(
+            Rule::Catalogue,
+            format!("this box has no target {:?}", proposal.target.as_str()),
+        );
     };
     if !spec.targets.contains(&target.kind) {
         let detail = format!("{} does not apply to a {}", spec.name, target.kind.word());
@@ -346,7 +363,10 @@ fn paused(scene: &Scene<'_>) -> Result<(), Refusal> {
 }
 
 fn intent(proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
-    if proposal.action == NOTIFY || proposal.action == WORKLOAD_STOP || !(scene.unwanted)(&proposal.target) {
+    if proposal.action == NOTIFY
+        || proposal.action == WORKLOAD_STOP
+        || !(scene.unwanted)(&proposal.target)
+    {
         return Ok(());
     }
     refuse(Rule::Intent, format!("{} is meant to be stopped", proposal.target))

@@ -17,8 +17,8 @@ pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::view::IncidentView;
 use crate::model::finding::SEVERITY_OPENS;
+use crate::model::view::IncidentView;
 use crate::model::{
     Attempt, AttemptId, AttemptOutcome, Finding, FindingRef, IncidentId, Instant, Origin, TargetId,
 };
@@ -33,18 +33,38 @@ pub enum Phase {
     /// To be decided.
     Open,
     /// A healer was asked.
-    Deciding { healer: String, since_age_ms: u64 },
+    Deciding {
+        healer: String,
+        since_age_ms: u64,
+    },
     /// Nothing to do before `until_age_ms`.
-    Waiting { why: String, until_age_ms: u64 },
+    Waiting {
+        why: String,
+        until_age_ms: u64,
+    },
     /// Permitted; the hands are at work, or a crash hid what they did.
-    Acting { attempt: AttemptId },
+    Acting {
+        attempt: AttemptId,
+    },
     /// The action went through; its proof is open.
-    Proving { attempt: AttemptId, since_age_ms: u64, good: u32 },
+    Proving {
+        attempt: AttemptId,
+        since_age_ms: u64,
+        good: u32,
+    },
     /// Proven by evidence; the hold window runs.
-    Recovered { attempt: Option<AttemptId>, since_age_ms: u64 },
+    Recovered {
+        attempt: Option<AttemptId>,
+        since_age_ms: u64,
+    },
     /// Out of ideas, loudly.
-    Stuck { why: String, since_age_ms: u64 },
-    Closed { why: String },
+    Stuck {
+        why: String,
+        since_age_ms: u64,
+    },
+    Closed {
+        why: String,
+    },
 }
 
 impl Phase {

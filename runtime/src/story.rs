@@ -9,8 +9,8 @@ mod teller;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AttemptId, Decision, Finding, IncidentId, Instant, Origin, Outcome,
-    Proposal, Record, Refusal, Seq, TargetId,
+    AttemptId, Decision, Finding, IncidentId, Instant, Origin, Outcome, Proposal, Record, Refusal,
+    Seq, TargetId,
 };
 use teller::Teller;
 

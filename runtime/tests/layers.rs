@@ -75,7 +75,8 @@ fn imports_point_down_only() {
             match level.get(other.as_str()) {
                 Some(theirs) if *theirs > *own || other == room => {}
                 Some(_) => wrong.push(format!("{} imports {other}", inside.display())),
-                None => wrong.push(format!("{} imports {other}, which no layer names", inside.display())),
+                None => wrong
+                    .push(format!("{} imports {other}, which no layer names", inside.display())),
             }
         }
     }

@@ -14,7 +14,8 @@ use row::Row;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let json = args.iter().any(|arg| arg == "--json");
-    let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| *arg != "--json").collect();
+    let wanted: Vec<&str> =
+        args.iter().map(String::as_str).filter(|arg| *arg != "--json").collect();
 
     let mut all_kept = true;
     let mut rows = Vec::new();

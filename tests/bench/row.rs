@@ -81,7 +81,8 @@ pub fn table(rows: &[Row]) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     let missed = rows.iter().filter(|row| !row.kept()).count();
-    let _ = writeln!(text, "\n{} of {} rows within their ceilings", rows.len() - missed, rows.len());
+    let _ =
+        writeln!(text, "\n{} of {} rows within their ceilings", rows.len() - missed, rows.len());
     for row in rows.iter().filter(|row| !row.kept()) {
         let _ = writeln!(text, "MISS: {}", row.what);
     }

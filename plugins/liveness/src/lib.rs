@@ -7,8 +7,8 @@
 //!
 //! | kind | what | gone when |
 //! |---|---|---|
-//! | `process.gone` | it ended and nobody stopped it | it was started, or is meant to be stopped |
-//! | `probe.failing` | N of its last M readings were bad | fewer are, or the process was replaced |
+//! | `process.gone` | it ended and nobody stopped it | it runs again and its probes say so, or it was stopped |
+//! | `probe.failing` | N of its last M readings were bad | fewer are |
 //! | `probe.silent` | a probe does not return, or brings no verdict | it does |
 //! | `external.failing`, `external.silent` | the same of what is not ours to repair | the same |
 
@@ -26,9 +26,6 @@ pub use config::Config;
 use target::Target;
 
 const RUNNING: &str = "homeostat.workload.running";
-/// 1 where the workload is meant to run. A box that does not say so is
-/// believed by its marks.
-const DESIRED: &str = "homeostat.workload.desired";
 const PROBE_UP: &str = "homeostat.probe.up";
 const PROBE_OVERDUE: &str = "homeostat.probe.overdue";
 const BOX: &str = "box";
@@ -47,7 +44,6 @@ struct Column {
 
 enum What {
     Running,
-    Desired,
     Up { probe: String },
     Overdue { probe: String },
     Nothing,
@@ -57,6 +53,7 @@ enum What {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     boot: u64,
+    booted_age_ms: Option<u64>,
     age_ms: u64,
     /// The whole box is under maintenance.
     #[serde(default)]
@@ -73,7 +70,7 @@ impl Detector for Liveness {
     }
 
     fn reads(&self) -> Vec<String> {
-        [RUNNING, DESIRED, PROBE_UP, PROBE_OVERDUE].map(String::from).to_vec()
+        [RUNNING, PROBE_UP, PROBE_OVERDUE].map(String::from).to_vec()
     }
 
     fn bind(&mut self, series: &[Series]) -> Result<(), Error> {
@@ -157,7 +154,6 @@ impl Liveness {
                         (self.config.settle_ms(), self.config.start_grace_ms(name));
                     target.running(row.age_ms, value > 0.0, settle_ms, grace_ms);
                 }
-                What::Desired => target.desired(value > 0.0),
                 What::Up { probe } => {
                     let rule = self.config.probe(name, probe);
                     target.reading(probe, row.age_ms, value > 0.0, &rule);
@@ -187,6 +183,11 @@ impl Liveness {
     /// Nothing that ran before a boot runs after it, and all of it is granted
     /// its time to start.
     fn booted(&mut self, age_ms: u64) {
+        // A detector that was away is told again of the boot that it knows.
+        if self.state.booted_age_ms.is_some_and(|known| age_ms <= known) {
+            return;
+        }
+        self.state.booted_age_ms = Some(age_ms);
         for target in &mut self.state.targets {
             target.booted(age_ms, self.config.start_grace_ms(&target.name));
         }
@@ -223,7 +224,6 @@ impl Column {
         let probe = || series.label("probe").unwrap_or_default().to_owned();
         let what = match series.name.as_str() {
             RUNNING => What::Running,
-            DESIRED => What::Desired,
             PROBE_UP => What::Up { probe: probe() },
             PROBE_OVERDUE => What::Overdue { probe: probe() },
             _ => What::Nothing,

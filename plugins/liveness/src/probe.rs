@@ -124,7 +124,7 @@ impl Probe {
     pub fn is_known(&self) -> bool {
         let seen = (1_u64 << self.count) - 1;
         let good = u64::from(!self.readings) & seen != 0;
-        good || self.failing.is_some() || self.grace_until_age_ms.is_some()
+        good || self.failing.is_some()
     }
 
     fn in_grace(&self, age_ms: u64) -> bool {

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Grace, ProbeRule};
 use crate::probe::{Failing, Probe, Silence, Silent};
-use crate::process::{End, Process, Watch};
+use crate::process::{End, Exit, Process, Watch};
+
+const TEXT_BYTES_MAX: usize = 256;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
     pub name: String,
     watch: Watch,
-    /// Meant to be stopped.
-    stopped: bool,
     maintenance: bool,
     pub probes: Vec<Probe>,
     /// Its process is among the series.
@@ -31,7 +31,6 @@ impl Target {
         Self {
             name: name.to_owned(),
             watch: Watch::default(),
-            stopped: false,
             maintenance: false,
             probes: Vec::new(),
             has_process: false,
@@ -60,26 +59,29 @@ impl Target {
         let attempt = mark.text("attempt");
         match mark.what.as_str() {
             "workload.started" => {
-                self.stopped = false;
-                self.watch.started(mark.age_ms, attempt);
-                self.renew(mark.age_ms, grace.of_start(mark.num("start_grace_ms")));
+                if self.watch.started(mark.age_ms, attempt) {
+                    self.renew(mark.age_ms, grace.of_start(mark.num("start_grace_ms")));
+                }
             }
-            "workload.adopted" => self.watch.started(mark.age_ms, attempt),
-            "workload.exited" => {
-                let asked = mark.flag("wanted") == Some(true);
-                let end = if asked { End::Asked } else { End::Unasked };
-                self.watch.exited(mark.age_ms, attempt, mark.text("status"), end);
-                self.quieten();
+            "workload.adopted" => self.watch.adopted(mark.age_ms),
+            "workload.exited" if mark.flag("wanted") != Some(true) => {
+                self.exited(mark, End::Unasked);
             }
-            "workload.stopped" => {
-                self.stopped = true;
-                self.quieten();
-            }
+            "workload.exited" | "workload.stopped" => self.exited(mark, End::Asked { due: false }),
+            "action.ended" if is_start(mark) => self.watch.start_was_due(),
             "maintenance.on" => self.maintenance = true,
             "maintenance.off" => self.maintenance = false,
             _ => return,
         }
         self.touched = true;
+    }
+
+    fn exited(&mut self, mark: &Mark, end: End) {
+        let text = |name| mark.text(name).map(cut);
+        let exit = Exit { status: text("status"), error: text("error") };
+        if self.watch.exited(mark.age_ms, mark.text("attempt"), exit, end) {
+            self.quieten();
+        }
     }
 
     pub fn booted(&mut self, age_ms: u64, grace: Grace) {
@@ -99,14 +101,6 @@ impl Target {
         if ran && self.watch.has_ended() {
             self.quieten();
         }
-    }
-
-    pub fn desired(&mut self, running: bool) {
-        self.touched = true;
-        if !running && !self.stopped {
-            self.quieten();
-        }
-        self.stopped = !running;
     }
 
     pub fn reading(&mut self, probe: &str, age_ms: u64, good: bool, rule: &ProbeRule) {
@@ -134,8 +128,11 @@ impl Target {
     }
 
     /// All that is wrong with it, or none where it cannot be told.
+    ///
+    /// After a start that is so until it gave a sign of life: what was wrong
+    /// before stands until then, and a start that leads nowhere clears nothing.
     pub fn verdict(&self, box_hushed: bool) -> Option<Vec<Finding>> {
-        if box_hushed || self.maintenance || self.stopped {
+        if box_hushed || self.maintenance {
             return self.touched.then(Vec::new);
         }
         let silent = self.probes.iter().any(|probe| probe.silent.is_some());
@@ -145,13 +142,15 @@ impl Target {
     }
 
     fn is_known(&self) -> bool {
-        let probes = || self.probes.iter().all(Probe::is_known);
-        (self.watch.is_known() || !self.has_process) && (!self.is_watched() || probes())
+        if self.is_watched() && !self.probes.is_empty() {
+            return self.probes.iter().all(Probe::is_known);
+        }
+        self.watch.is_confirmed() || !self.has_process
     }
 
     /// Whether its probes have anybody to ask.
     fn is_watched(&self) -> bool {
-        !self.stopped && !self.watch.has_ended()
+        !self.watch.has_ended()
     }
 
     /// What was read of the process before says nothing of this one.
@@ -170,16 +169,19 @@ impl Target {
     }
 
     fn gone(&self) -> Option<Finding> {
-        let Process::Ended { since_age_ms, attempt, status, end } = &self.watch.process else {
+        let Process::Ended { since_age_ms, attempt, exit, end } = &self.watch.process else {
             return None;
         };
         let short = short(&self.name);
-        let how = status.as_deref().unwrap_or("status unknown");
-        let message = match end {
-            End::Asked => return None,
-            End::Unasked => format!("{short} ended and nobody asked it to: {how}"),
-            End::NotStartedAgain => format!("{short} was stopped and not started again: {how}"),
-            End::Missed => format!("{short} is not running, and nobody stopped it"),
+        let how = exit.status.as_deref().unwrap_or("status unknown");
+        let message = match (end, &exit.error) {
+            (End::Asked { .. }, _) => return None,
+            (_, Some(error)) => format!("{short} could not be started: {error}"),
+            (End::Unasked, None) => format!("{short} ended and nobody asked it to: {how}"),
+            (End::NotStartedAgain, None) => {
+                format!("{short} was stopped, and the start that followed left it down")
+            }
+            (End::Missed, None) => format!("{short} is not running, and nobody stopped it"),
         };
         let finding = Finding::new("process.gone", &self.name, message)
             .severity(CRITICAL)
@@ -234,6 +236,16 @@ fn silent(target: &str, probe: &Probe, it: Silent) -> Finding {
         .column(probe.column)
         .with("probe", name)
         .with("since_age_ms", it.since_age_ms)
+}
+
+/// Whether it tells of an action that leaves its workload running.
+fn is_start(mark: &Mark) -> bool {
+    matches!(mark.text("action"), Some("workload.restart" | "workload.start"))
+}
+
+/// Words from outside, short enough for a message.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
 fn is_external(target: &str) -> bool {

@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize};
 
 pub use config::Config;
 use config::Rules;
-use line::Latch;
+use line::{Latch, Release};
 use series::{Memory, Watch};
 
 /// Latches that are kept: rules × targets that wrote matching lines.
 const LATCHES_MAX: usize = 128;
+const RELEASES_MAX: usize = 256;
 /// A checkpoint has a ceiling of 256 KiB: so many series that are out of the
 /// ordinary go into one, and so many moments of all that are being counted.
 const SAVED_SERIES_MAX: usize = 400;
@@ -35,6 +36,7 @@ pub struct Threshold {
     /// Targets of the bound series, and of latches.
     targets: Vec<Target>,
     latches: Vec<Latch>,
+    releases: Vec<Release>,
     /// Of series that are not bound yet, by the watch's key.
     kept: Vec<(String, Memory)>,
     age_ms: u64,
@@ -64,6 +66,7 @@ impl Detector for Threshold {
             watches: Vec::new(),
             targets: Vec::new(),
             latches: Vec::new(),
+            releases: Vec::new(),
             kept: Vec::new(),
             age_ms: 0,
         })
@@ -186,6 +189,10 @@ impl Threshold {
             target.touched = true;
         }
         for rule in self.rules.lines.iter().filter(|rule| line::matches(rule, line)) {
+            let over = |it: &Release| it.concerns(rule, &line.target) && line.age_ms < it.age_ms;
+            if self.releases.iter().any(over) {
+                continue;
+            }
             let mine = |it: &Latch| it.rule == rule.rule.name && it.target == line.target;
             match self.latches.iter().position(mine) {
                 Some(at) => self.latches[at].hit(line, rule),
@@ -203,15 +210,37 @@ impl Threshold {
     }
 
     fn mark(&mut self, mark: &Mark) {
-        let rules = &self.rules.lines;
-        let concerns = |target: &str| target == mark.target || mark.what == "box.booted";
-        self.latches.retain(|latch| {
-            let rule = rules.iter().find(|rule| rule.rule.name == latch.rule);
-            let released = rule.is_none_or(|rule| rule.release.contains(&mark.what));
-            !(released && concerns(&latch.target))
-        });
-        for target in self.targets.iter_mut().filter(|it| concerns(&it.name)) {
+        let release =
+            Release { what: mark.what.clone(), target: mark.target.clone(), age_ms: mark.age_ms };
+        for target in self.targets.iter_mut().filter(|it| it.name == mark.target) {
             target.touched = true;
+        }
+        let rules = &self.rules.lines;
+        if !rules.iter().any(|rule| rule.release.contains(&mark.what)) {
+            return;
+        }
+        self.latches.retain_mut(|latch| {
+            let rule = rules.iter().find(|rule| rule.rule.name == latch.rule);
+            let concerned = rule.is_none_or(|rule| release.concerns(rule, &latch.target));
+            if !concerned {
+                return true;
+            }
+            let left = !latch.release(mark.age_ms);
+            // What is released is judged, and found well.
+            if let Some(target) = self.targets.iter_mut().find(|it| it.name == latch.target) {
+                target.touched = true;
+            }
+            left
+        });
+        self.remember(release);
+    }
+
+    fn remember(&mut self, release: Release) {
+        let known = |it: &Release| it.what == release.what && it.target == release.target;
+        match self.releases.iter().position(known) {
+            Some(at) => self.releases[at].age_ms = self.releases[at].age_ms.max(release.age_ms),
+            None if self.releases.len() < RELEASES_MAX => self.releases.push(release),
+            None => {}
         }
     }
 

@@ -12,6 +12,9 @@ use crate::config::{LineRule, selects};
 use crate::message::{number, quote};
 use crate::series::{forget, short, trim};
 
+/// Concerns every target of the box.
+const BOOT: &str = "box.booted";
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latch {
     /// Name of the rule.
@@ -58,6 +61,13 @@ impl Latch {
         }
     }
 
+    /// A mark ends what came before it. Whether nothing is left.
+    pub fn release(&mut self, mark_age_ms: u64) -> bool {
+        self.hits.retain(|hit| *hit >= mark_age_ms);
+        self.standing.take_if(|standing| standing.since_age_ms < mark_age_ms);
+        self.hits.is_empty() && self.standing.is_none()
+    }
+
     pub fn trim(&mut self, hits_left: &mut usize) {
         trim(&mut self.hits, hits_left);
     }
@@ -79,6 +89,20 @@ impl Latch {
             .with("since_age_ms", standing.since_age_ms);
         finding.key = format!("{}/{target}", rule.rule.name);
         Some(finding)
+    }
+}
+
+/// When which mark was last made: lines may lag behind the mark that ends them.
+#[derive(Debug)]
+pub struct Release {
+    pub what: String,
+    pub target: String,
+    pub age_ms: u64,
+}
+
+impl Release {
+    pub fn concerns(&self, rule: &LineRule, target: &str) -> bool {
+        (self.target == target || self.what == BOOT) && rule.release.contains(&self.what)
     }
 }
 

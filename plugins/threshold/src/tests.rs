@@ -165,6 +165,31 @@ fn a_mark_releases_only_what_came_before_it_and_only_there() {
 }
 
 #[test]
+fn a_mark_that_is_told_again_ends_nothing_that_came_after_it() {
+    let text = "CUDA out of memory";
+    let told = |age_ms| {
+        let it = frame(age_ms).mark("box", "box.booted").marked_at(100);
+        it.mark(DIGITS, "workload.started").marked_at(4_000)
+    };
+    let mut it = session(json!([oom()]));
+    it.observe(told(4_000));
+    let latched = it.observe(frame(5_000).line(DIGITS, text).line(DIGITS, text));
+    assert_eq!(latched.findings.len(), 1);
+    it.resume();
+    assert_eq!(it.observe(told(6_000)), latched);
+}
+
+#[test]
+fn lines_that_lag_behind_the_mark_that_ends_them_count_for_nothing() {
+    let text = "CUDA out of memory";
+    let mut it = session(json!([oom()]));
+    it.observe(frame(7_000).mark(DIGITS, "workload.started").marked_at(6_000));
+    let late = |age_ms| frame(age_ms).line(DIGITS, text).line(DIGITS, text);
+    assert!(it.observe(late(5_000)).findings.is_empty());
+    assert_eq!(it.observe(late(8_000)).findings.len(), 1);
+}
+
+#[test]
 fn a_rule_can_name_the_marks_that_release_it() {
     let mut rule = oom();
     rule["release"] = json!(["maintenance.off"]);

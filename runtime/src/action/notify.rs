@@ -72,10 +72,9 @@ async fn run(command: &[String], message: &str, limit: Duration) -> Result<Strin
 
 async fn post(url: &str, message: String, limit: Duration) -> Result<String, String> {
     let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
-    let answer =
-        http::request("POST", url, &headers, message.as_bytes(), limit, ANSWER_BYTES_MAX)
-            .await
-            .map_err(|error| error.to_string())?;
+    let answer = http::request("POST", url, &headers, message.as_bytes(), limit, ANSWER_BYTES_MAX)
+        .await
+        .map_err(|error| error.to_string())?;
     if (200..300).contains(&answer.status) {
         Ok(format!("HTTP {}", answer.status))
     } else {

@@ -202,9 +202,7 @@ async fn an_incident_is_told_with_what_was_seen_before_it_opened() {
     let (status, body) = served.get("/v1/incidents/i2").await;
     assert_eq!(status, 200, "{body}");
     let story: Story = serde_json::from_str(&body).unwrap();
-    let Passage::Seen { finding, .. } = &story.chapters[0].passage else {
-        panic!("{story:?}")
-    };
+    let Passage::Seen { finding, .. } = &story.chapters[0].passage else { panic!("{story:?}") };
     assert_eq!((finding.message.as_str(), story.phase.as_str()), ("exit code 139", "open"));
 }
 

@@ -8,8 +8,8 @@ use crate::model::view::{
     Condition, IncidentView, Pause, PluginState, WorkloadState, WorkloadView,
 };
 use crate::model::{
-    AttemptId, Decision, Event, Finding, IncidentId, Instant, Mode, Origin, Outcome,
-    Proposal, Refusal, TargetId, Value,
+    AttemptId, Decision, Event, Finding, IncidentId, Instant, Mode, Origin, Outcome, Proposal,
+    Refusal, TargetId, Value,
 };
 use crate::story;
 

@@ -44,7 +44,8 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
     }
     let lock = lock(&config.paths.state)?;
     let (mut slot, mut conditions) = Slot::open(&config.paths.state.join("trust"))?;
-    let opened = Store::open(&config.paths.state.join("store"), &config.store, slot.floors().seq_floor)?;
+    let opened =
+        Store::open(&config.paths.state.join("store"), &config.store, slot.floors().seq_floor)?;
     conditions.extend(opened.conditions);
     let store = opened.store;
 

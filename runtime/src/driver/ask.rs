@@ -199,7 +199,10 @@ impl Driver {
             }
             Decision::GiveUp { why } => {
                 tracing::error!(%incident, healer, why, "STUCK: out of ideas, a person is needed");
-                self.write(Event::IncidentStuck { incident, why: format!("{healer} gave up: {why}") });
+                self.write(Event::IncidentStuck {
+                    incident,
+                    why: format!("{healer} gave up: {why}"),
+                });
             }
             Decision::Wait { .. } | Decision::Decline { .. } => {}
         }

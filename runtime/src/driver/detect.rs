@@ -28,8 +28,13 @@ pub enum Arrival {
         explains: BTreeMap<String, Vec<String>>,
         handle: Detector,
     },
-    Healer { view: PluginView, handle: Healer },
-    Refused { view: PluginView },
+    Healer {
+        view: PluginView,
+        handle: Healer,
+    },
+    Refused {
+        view: PluginView,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +338,11 @@ impl Driver {
             .map(|incident| incident.id)
             .collect();
         for incident in open {
-            self.write(Event::ProofSeen { incident, good: seen == Seen::Good, detail: detail.clone() });
+            self.write(Event::ProofSeen {
+                incident,
+                good: seen == Seen::Good,
+                detail: detail.clone(),
+            });
             hit(Failpoint::DriverProof);
         }
     }
@@ -396,7 +405,12 @@ impl Driver {
         }
     }
 
-    fn take_decision(&mut self, healer: &str, incident: IncidentId, result: Result<Decision, String>) {
+    fn take_decision(
+        &mut self,
+        healer: &str,
+        incident: IncidentId,
+        result: Result<Decision, String>,
+    ) {
         self.healer_answered(healer);
         let asked = self.memory.incidents.get(incident).is_some_and(
             |it| matches!(&it.phase, Phase::Deciding { healer: asked, .. } if asked == healer),

@@ -36,7 +36,8 @@ impl Feed {
     /// The columns from now on. Rows of the old ones are dropped and counted.
     pub fn bind(&mut self, series: &[SeriesId]) {
         self.column = series.iter().enumerate().map(|(column, id)| (*id, column)).collect();
-        self.lost_rows = self.lost_rows.saturating_add(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        self.lost_rows =
+            self.lost_rows.saturating_add(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
         self.rows.clear();
     }
 

@@ -70,8 +70,7 @@ impl Proofs {
             .chain(also)
             .map(|key| (key, 0))
             .collect();
-        let watch =
-            Watch { since_age_ms: now_age_ms, good, rounds: 0, looked_age_ms: now_age_ms };
+        let watch = Watch { since_age_ms: now_age_ms, good, rounds: 0, looked_age_ms: now_age_ms };
         self.watches.insert(target.clone(), watch);
     }
 

@@ -23,8 +23,10 @@ pub fn changes(
         !report.unjudged.contains(&known.target)
             && !report.findings.iter().any(|finding| finding.key == reference.key)
     });
-    let raised = raised
-        .map(|finding| Event::FindingRaised { detector: detector.into(), finding: finding.clone() });
+    let raised = raised.map(|finding| Event::FindingRaised {
+        detector: detector.into(),
+        finding: finding.clone(),
+    });
     let cleared = cleared.map(|(reference, known)| Event::FindingCleared {
         detector: detector.into(),
         key: reference.key.clone(),
@@ -72,8 +74,10 @@ mod tests {
     #[test]
     fn a_report_raises_what_is_new_or_worse_and_clears_what_it_leaves_out() {
         let before = standing(&[finding("a", 2), finding("b", 2), finding("c", 1)]);
-        let report =
-            Report { findings: vec![finding("b", 2), finding("c", 3), finding("d", 2)], unjudged: vec![] };
+        let report = Report {
+            findings: vec![finding("b", 2), finding("c", 3), finding("d", 2)],
+            unjudged: vec![],
+        };
         assert_eq!(words(&changes("d", &report, &before)), ["+c", "+d", "-a"]);
     }
 

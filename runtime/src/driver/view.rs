@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Driver;
-use crate::model::view::{View, WorkloadState, WorkloadView};
 use crate::model::Condition;
+use crate::model::view::{View, WorkloadState, WorkloadView};
 
 impl Driver {
     pub(super) fn publish(&mut self) {
@@ -29,7 +29,12 @@ impl Driver {
             mode: self.config.mode,
             paused: self.memory.paused.clone(),
             conditions: self.conditions_now(),
-            workloads: self.config.workloads.iter().map(|it| self.workload_view(&it.name)).collect(),
+            workloads: self
+                .config
+                .workloads
+                .iter()
+                .map(|it| self.workload_view(&it.name))
+                .collect(),
             plugins: detectors.chain(healers).collect(),
             unprotected: self.unprotected.iter().cloned().collect(),
             findings: self
@@ -56,12 +61,13 @@ impl Driver {
             name: "store.failing".into(),
             detail: format!("{why}; no action is permitted meanwhile"),
         });
-        let lost = self.detectors.iter().filter(|(_, it)| it.feed.lost_lines() > 0).map(
-            |(name, it)| Condition {
-                name: "detector.flooded".into(),
-                detail: format!("{} lines never reached {name}", it.feed.lost_lines()),
-            },
-        );
+        let lost =
+            self.detectors.iter().filter(|(_, it)| it.feed.lost_lines() > 0).map(|(name, it)| {
+                Condition {
+                    name: "detector.flooded".into(),
+                    detail: format!("{} lines never reached {name}", it.feed.lost_lines()),
+                }
+            });
         let store = self.out.reader.conditions().into_iter();
         let mut all: Vec<_> =
             failing.chain(store).chain(self.conditions.iter().cloned()).chain(lost).collect();

@@ -202,7 +202,8 @@ fn boot_grace_goes_by_the_boot() {
 fn two_targets_share_a_lease_when_one_needs_the_other() {
     let mut world = World::new();
     world.leases = vec![(TargetId::workload("model"), AttemptId { birth: 7, seq: 3 })];
-    for (name, rule) in [("model", Some(Rule::Lease)), ("web", Some(Rule::Lease)), ("other", None)] {
+    for (name, rule) in [("model", Some(Rule::Lease)), ("web", Some(Rule::Lease)), ("other", None)]
+    {
         assert_eq!(world.rule(name), rule, "{name}");
     }
     world.leases = vec![(TargetId::workload("web"), AttemptId { birth: 7, seq: 3 })];

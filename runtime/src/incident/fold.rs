@@ -19,8 +19,7 @@ impl Incidents {
         match &record.event {
             Event::DaemonStarted { .. } => self.forget_what_was_in_flight(record.at),
             Event::FindingRaised { detector, finding } => {
-                let reference =
-                    FindingRef { detector: detector.clone(), key: finding.key.clone() };
+                let reference = FindingRef { detector: detector.clone(), key: finding.key.clone() };
                 for incident in self.open.values_mut() {
                     if let Some(known) = incident.findings.get_mut(&reference) {
                         *known = finding.clone();
@@ -29,8 +28,7 @@ impl Incidents {
                 self.standing.insert(reference, finding.clone());
             }
             Event::FindingCleared { detector, key, .. } => {
-                self.standing
-                    .remove(&FindingRef { detector: detector.clone(), key: key.clone() });
+                self.standing.remove(&FindingRef { detector: detector.clone(), key: key.clone() });
             }
             Event::IncidentOpened { root, kind, findings, .. } => {
                 self.begin(record, root, kind, findings);
@@ -68,8 +66,7 @@ impl Incidents {
                 it.findings.insert(sighting.reference(), sighting.finding.clone());
             }
             Event::HealerAsked { healer, .. } => {
-                it.phase =
-                    Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
+                it.phase = Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
             }
             Event::Decided { healer, decision, .. } => it.decided(healer, decision, now),
             Event::DecisionFailed { healer, why, .. } => {
@@ -181,7 +178,11 @@ impl Incidents {
             match incident.phase {
                 Phase::Deciding { .. } => incident.phase = Phase::Open,
                 Phase::Acting { attempt } => {
-                    incident.judge(Some(attempt), AttemptOutcome::Unknown, "the daemon ended under it");
+                    incident.judge(
+                        Some(attempt),
+                        AttemptOutcome::Unknown,
+                        "the daemon ended under it",
+                    );
                 }
                 Phase::Proving { ref mut good, ref mut since_age_ms, .. } => {
                     *good = 0;

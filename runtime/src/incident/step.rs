@@ -38,7 +38,9 @@ pub enum HealerState {
     /// Asked something else, or still starting.
     Busy,
     /// Refused, quarantined or never configured.
-    Gone { why: String },
+    Gone {
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,13 +89,13 @@ fn house_a_finding(incidents: &Incidents, scene: &Scene<'_>) -> Option<Step> {
         if finding.severity < SEVERITY_OPENS || (scene.unwanted)(&finding.target) {
             return None;
         }
-        let sighting = || Sighting { detector: reference.detector.clone(), finding: finding.clone() };
+        let sighting =
+            || Sighting { detector: reference.detector.clone(), finding: finding.clone() };
         match incidents.home(finding, scene) {
             Some(home) if home.findings.contains_key(reference) => None,
-            Some(home) => Some(Step::Write(Event::IncidentJoined {
-                incident: home.id,
-                sighting: sighting(),
-            })),
+            Some(home) => {
+                Some(Step::Write(Event::IncidentJoined { incident: home.id, sighting: sighting() }))
+            }
             None => Some(Step::Write(Event::IncidentOpened {
                 root: finding.target.clone(),
                 kind: finding.kind.clone(),
@@ -187,18 +189,15 @@ fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<
     if scene.mode == Mode::Observe || scene.paused {
         return None;
     }
-    let explained = |it: &&Incident| {
-        it.id != incident.id && scene.explains(it, &incident.kind, &incident.root)
-    };
+    let explained =
+        |it: &&Incident| it.id != incident.id && scene.explains(it, &incident.kind, &incident.root);
     if incidents.open().any(|it| explained(&it)) {
         return None;
     }
     let healers = scene.healers(incident);
     match healers.iter().find(|healer| !incident.declined.contains(*healer)) {
         Some(healer) => match (scene.healer)(healer) {
-            HealerState::Idle => {
-                Some(Step::Ask { incident: incident.id, healer: healer.clone() })
-            }
+            HealerState::Idle => Some(Step::Ask { incident: incident.id, healer: healer.clone() }),
             HealerState::Busy => None,
             HealerState::Gone { why } => Some(Step::Write(Event::DecisionFailed {
                 incident: incident.id,
@@ -228,14 +227,12 @@ fn prove(
     let id = incident.id;
     let action = incident.attempt(attempt).map_or("", |it| it.action.as_str());
     let proof = catalogue::spec(action).map_or(Proof::Nothing, |spec| spec.proof);
-    let recovered =
-        Step::Write(Event::IncidentRecovered { incident: id, attempt: Some(attempt) });
+    let recovered = Step::Write(Event::IncidentRecovered { incident: id, attempt: Some(attempt) });
     if proof == Proof::Stopped {
         return Some(recovered);
     }
-    let failed = |why| {
-        Some(Step::Write(Event::ProofFailed { incident: id, attempt: Some(attempt), why }))
-    };
+    let failed =
+        |why| Some(Step::Write(Event::ProofFailed { incident: id, attempt: Some(attempt), why }));
     if let Some(status) = (scene.exit)(attempt) {
         return failed(format!("the process ended again: {status}"));
     }

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Chapter, Opening, Passage};
-use crate::model::{
-    AttemptId, Decision, Event, Instant, Outcome, Record, Seq, Sighting,
-};
+use crate::model::{AttemptId, Decision, Event, Instant, Outcome, Record, Seq, Sighting};
 
 #[derive(Default)]
 pub(super) struct Teller {

@@ -28,7 +28,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut graph = Graph::default();
-        let mut add = |id: TargetId, kind, needs: Vec<TargetId>| graph.insert(Target { id, kind, needs });
+        let mut add =
+            |id: TargetId, kind, needs: Vec<TargetId>| graph.insert(Target { id, kind, needs });
         let plc = TargetId::new(TargetKind::External, "plc");
         add(TargetId::the_box(), TargetKind::Box, vec![]);
         add(plc.clone(), TargetKind::External, vec![]);
@@ -146,10 +147,20 @@ impl World {
         let (incident, healer) = self.asked.last().cloned().expect("someone was asked");
         let target = self.incidents.get(incident).expect("open").root.clone();
         let proposal = restart(&target);
-        self.write(Event::Decided { incident, healer: healer.clone(), decision: Decision::Act(proposal.clone()) });
+        self.write(Event::Decided {
+            incident,
+            healer: healer.clone(),
+            decision: Decision::Act(proposal.clone()),
+        });
         let origin = Origin::Healer { plugin: healer, incident };
         let expires_age_ms = self.now + 1_000;
-        let seq = self.write(Event::Permitted { incident: Some(incident), birth: 7, origin, proposal, expires_age_ms });
+        let seq = self.write(Event::Permitted {
+            incident: Some(incident),
+            birth: 7,
+            origin,
+            proposal,
+            expires_age_ms,
+        });
         self.settle();
         AttemptId { birth: 7, seq }
     }
@@ -382,7 +393,9 @@ fn two_findings_of_one_workload_are_one_incident_and_two_of_the_box_are_two() {
     let mut world = World::new();
     world.raise("process.gone", &a()).raise("probe.failing", &a());
     assert_eq!(world.incidents.open().count(), 1);
-    world.raise("threshold.disk", &TargetId::the_box()).raise("threshold.memory", &TargetId::the_box());
+    world
+        .raise("threshold.disk", &TargetId::the_box())
+        .raise("threshold.memory", &TargetId::the_box());
     assert_eq!(world.incidents.open().count(), 3);
 }
 
