@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariant: the answer depends on the configuration and the incident alone,
-//! and nothing is proposed that its remedy does not allow.
+//! and nothing is proposed that its remedy does not allow, unless all that
+//! stands against it is a mode in which proposals are only shown.
 
 mod config;
 mod rung;

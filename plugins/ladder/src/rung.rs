@@ -15,7 +15,10 @@ const TEXT_BYTES_MAX: usize = 1_000;
 const IN_FLIGHT_WAIT_MS: u64 = 1_000;
 const UNKNOWN_WAIT_MS: u64 = 5_000;
 /// The guard's rules that only a person can lift: waiting helps nothing.
-const FOR_GOOD: &[&str] = &["catalogue", "grant", "intent", "mode"];
+const FOR_GOOD: &[&str] = &["catalogue", "grant", "intent"];
+/// Below `enforce` everything is forbidden and the proposal is what is wanted:
+/// an operator reads it.
+const MODE: &str = "mode";
 /// Refusals in a row double the wait up to this.
 const REFUSED_WAIT_MS_MAX: u64 = 300_000;
 
@@ -55,7 +58,7 @@ impl<'a> Rung<'a> {
         let Some(remedy) = self.incident.remedy(action, self.target) else {
             return Stand::Climb(format!("{action} is not in the catalogue for {}", self.target));
         };
-        if !remedy.allowed {
+        if !remedy.allowed && rule(&remedy.why_not) != MODE {
             return self.blocked(&remedy.why_not);
         }
         if let Some(wait) = self.refused().or_else(|| self.backing_off(made)) {
@@ -107,8 +110,7 @@ impl<'a> Rung<'a> {
 
     fn blocked(&self, why_not: &str) -> Stand {
         let action = &self.step.action;
-        let rule = why_not.split(':').next().unwrap_or_default().trim();
-        if FOR_GOOD.contains(&rule) {
+        if FOR_GOOD.contains(&rule(why_not)) {
             return Stand::Climb(format!("{action} is not permitted ({why_not})"));
         }
         let ms = to_ms(self.config.blocked_wait_s);
@@ -179,6 +181,11 @@ impl<'a> Rung<'a> {
     }
 }
 
+/// The rule that a refusal begins with.
+fn rule(why_not: &str) -> &str {
+    why_not.split(':').next().unwrap_or_default().trim()
+}
+
 fn since_ms(incident: &Incident, attempt: &Attempt) -> u64 {
     incident.now.age_ms.saturating_sub(attempt.begun.age_ms)
 }
@@ -195,7 +202,7 @@ fn past(outcome: &str) -> &'static str {
 /// A length of time, for a person.
 fn span(ms: u64) -> String {
     match ms {
-        0..10_000 if ms % 1_000 != 0 => format!("{:.1} s", ms as f64 / 1_000.0),
+        0..10_000 if !ms.is_multiple_of(1_000) => format!("{:.1} s", ms as f64 / 1_000.0),
         0..120_000 => format!("{} s", ms / 1_000),
         120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h", ms / 3_600_000),
