@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use homeostat::model::view::WorkloadState;
+use homeostat::model::view::{PluginState, WorkloadState};
 use homeostat_tests::load::Load;
 use homeostat_tests::process::MARK;
 use homeostat_tests::testbox::TestBox;
@@ -100,6 +100,7 @@ impl Demo {
         for name in [CRASHES, HANGS] {
             self.until(30, &format!("{name} to serve"), |demo| demo.serves(name))?;
         }
+        self.until(60, "both plugins to run", Self::is_protected)?;
         let load = Load::on(self.house.servers(), RATE, 1_000, self.house.folder());
         self.load = Some(load.context("the load client did not start")?);
         self.until(30, "two seconds of good answers", |demo| {
@@ -159,6 +160,14 @@ impl Demo {
             view.workloads.iter().any(|it| it.name == name && it.state == WorkloadState::Running)
         });
         running && self.house.server(name).answers().is_ok()
+    }
+
+    fn is_protected(&self) -> bool {
+        self.house.client.view().is_ok_and(|view| {
+            view.plugins.len() == 2
+                && view.plugins.iter().all(|it| it.state == PluginState::Running)
+                && view.unprotected.is_empty()
+        })
     }
 
     /// By a program that knows nothing of the daemon.

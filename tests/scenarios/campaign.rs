@@ -11,6 +11,7 @@ use homeostat_tests::Plan;
 use homeostat_tests::load::Load;
 use model_server::fault::Fault;
 use model_server::record::{Outcome, Sent};
+use serde_json::json;
 
 /// Each is one daemon's life.
 const KILLS: u32 = 200;
@@ -23,8 +24,11 @@ fn killed_at_two_hundred_random_moments_nothing_is_lost_and_nothing_done_twice()
     eprintln!("HOMEOSTAT_SEED={seed} repeats these moments");
     let mut chance = Chance(seed);
 
-    let mut house = Plan::usual()
+    let mut house = Plan::bare()
+        .server("digits")
         .server("steady")
+        .detector("liveness", json!({}))
+        .healer("ladder", Plan::ladder(1000, 0.2))
         .with(|settings| {
             // Two hundred deaths in a few minutes are no reason to give up.
             settings.set("incident.stuck_retry_ms", 1_000).set("incident.hold_ms", 1_000);

@@ -7,7 +7,7 @@ use model_server::fault::Fault;
 #[test]
 fn a_server_that_hangs_behind_a_200_is_restarted() {
     let house = Plan::usual().raise();
-    let first = house.until_serving("digits");
+    let first = house.until_watched("digits");
     let before = house.now();
     house.server("digits").breaks(Fault::Hang);
     assert_eq!(house.server("digits").health(), Some(200), "its health endpoint lies");
@@ -21,7 +21,7 @@ fn a_server_that_hangs_behind_a_200_is_restarted() {
 #[test]
 fn a_hung_server_that_ignores_sigterm_is_killed_after_its_deadline() {
     let house = Plan::usual().raise();
-    let first = house.until_serving("digits");
+    let first = house.until_watched("digits");
     let before = house.now();
     house.server("digits").breaks(Fault::HangIgnoringSigterm);
 
@@ -42,7 +42,7 @@ fn a_hung_server_that_ignores_sigterm_is_killed_after_its_deadline() {
 #[test]
 fn a_server_that_hangs_while_it_is_already_being_restarted_is_restarted_once() {
     let house = Plan::usual().raise();
-    house.until_serving("digits");
+    house.until_watched("digits");
     let before = house.now();
     house.server("digits").breaks(Fault::Hang);
     house.until_event(before, "the permit", |event| {

@@ -53,7 +53,18 @@ impl Plan {
 
     /// One server, the detector that sees it die, the healer that restarts it.
     pub fn usual() -> Self {
-        Self::bare().server("digits").detector("liveness", json!({})).healer("ladder", json!({}))
+        Self::bare()
+            .server("digits")
+            .detector("liveness", json!({}))
+            .healer("ladder", Self::ladder(4, 0.3))
+    }
+
+    /// A ladder with one rung: restart, so many times, with pauses that double.
+    pub fn ladder(attempts: u32, backoff_s: f64) -> Value {
+        let restart = json!({
+            "action": "workload.restart", "attempts": attempts, "backoff_s": backoff_s,
+        });
+        json!({ "ladder": [{ "kind": "*", "target": "workload:*", "steps": [restart] }] })
     }
 
     pub fn path(&self) -> &Path {

@@ -60,7 +60,7 @@ impl Server {
                 "--fault-file", self.file("fault"),
             ],
             "env": { MARK: self.folder },
-            "stop_deadline_ms": 1_000,
+            "stop_deadline_ms": 2_000,
             "probe": [
                 { "name": "health", "kind": "http", "url": url("/v2/health/ready") },
                 {

@@ -42,6 +42,11 @@ impl Settings {
             .unwrap_or_else(|| panic!("no {path} is called {name:?}"))
     }
 
+    /// How many tables the list at the top-level key has.
+    pub fn count(&self, key: &str) -> usize {
+        self.root.get(key).and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
     fn table(&mut self, path: &str) -> &mut Map<String, Value> {
         let mut table = &mut self.root;
         for key in path.split('.').filter(|key| !key.is_empty()) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output, Stdio};
 use std::time::Duration;
 
-use homeostat::model::view::{WorkloadState, WorkloadView};
+use homeostat::model::view::{PluginState, PluginView, WorkloadState, WorkloadView};
 use homeostat::model::{Command, Event, IncidentId, Record, TargetId, View};
 use model_server::record::{self, Start};
 use rustix::process::Signal;
@@ -70,11 +70,16 @@ impl TestBox {
 
     // The daemon's life.
 
-    /// Starts the daemon and waits until it answers.
+    /// Starts the daemon and waits until each plugin runs or is refused.
     #[track_caller]
     pub fn start(&mut self, env: &[(&str, &str)]) {
         self.spawn(env);
         self.until_answers();
+        let plugins = self.plan.settings.count("plugin");
+        self.until_view("every plugin to be ready, or refused", |view| {
+            let settled = |it: &PluginView| it.state != PluginState::Starting;
+            (view.plugins.len() == plugins && view.plugins.iter().all(settled)).then_some(())
+        });
     }
 
     /// Changes the configuration; the next start of the daemon reads it.
@@ -230,6 +235,22 @@ impl TestBox {
                 (_, answer) => Seen::Not(format!("{answer:?}\n{}", self.tell(&view))),
             }
         })
+    }
+
+    /// As [`Self::until_serving`], and until the detector has seen it do so: a
+    /// probe that was never good is no fault within the start's grace.
+    #[track_caller]
+    pub fn until_watched(&self, name: &str) -> u32 {
+        let pid = self.until_serving(name);
+        let calls = |view: &View| {
+            let found = view.plugins.iter().find(|plugin| plugin.name == "liveness");
+            found.expect("a story that waits for it has liveness").calls
+        };
+        let before = calls(&self.view());
+        self.until_view("liveness to look a few times", |view| {
+            (calls(view) >= before + 5).then_some(())
+        });
+        pid
     }
 
     /// Waits until an incident of `name` opened behind `after` is proven and closed.
