@@ -38,9 +38,13 @@ pub fn rows() -> Result<Vec<Row>> {
     let used_ns = cpu_ns(pid)? - before_ns;
     let percent = used_ns as f64 / begun.elapsed().as_nanos() as f64 * 100.0;
     Ok(vec![
-        Row::new(format!("{DETECTORS} detectors × {SERIES} series at 1 Hz"), percent, "% of a core")
-            .at_most(0.5)
-            .note(format!("{bound}; {RUNNING} workloads run, over {} s", SPAN.as_secs())),
+        Row::new(
+            format!("{DETECTORS} detectors × {SERIES} series at 1 Hz"),
+            percent,
+            "% of a core",
+        )
+        .at_most(0.5)
+        .note(format!("{bound}; {RUNNING} workloads run, over {} s", SPAN.as_secs())),
     ])
 }
 

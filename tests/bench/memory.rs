@@ -17,7 +17,8 @@ const STARTS: usize = 10;
 pub fn rows() -> Result<Vec<Row>> {
     let plan = Plan::plain()
         .with(|settings| {
-            settings.push("workload", json!({ "name": "idle", "command": ["/bin/sleep", "1000000"] }));
+            settings
+                .push("workload", json!({ "name": "idle", "command": ["/bin/sleep", "1000000"] }));
         })
         .detector("liveness", json!({}))
         .detector("threshold", json!({ "rules": [] }))

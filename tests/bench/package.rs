@@ -35,7 +35,8 @@ pub fn rows() -> Result<Vec<Row>> {
     let note = format!("liveness, {} kB", bytes.len() / 1000);
     Ok(vec![
         Row::new("package: verify, p50", verify, "ms").note(note),
-        Row::new("package: verify, compile, self-test", cold_ms, "ms").note("in a process of its own"),
+        Row::new("package: verify, compile, self-test", cold_ms, "ms")
+            .note("in a process of its own"),
         Row::new("package: verify, load from the cache, self-test, p50", cached, "ms"),
     ])
 }
