@@ -55,7 +55,7 @@ fn a_package_with_one_bit_of_its_component_flipped_is_refused() {
         let at = find(bytes, b"\0asm") + 1000;
         bytes[at] ^= 1;
     });
-    is_refused(&house, "sha-256");
+    is_refused(&house, "sha256");
 }
 
 #[test]

@@ -44,10 +44,6 @@ pub enum Event {
         first_lost: Option<Seq>,
         aside: String,
     },
-    ModeChanged {
-        mode: Mode,
-        by: Origin,
-    },
     Paused {
         by: Origin,
         until_age_ms: Option<u64>,
