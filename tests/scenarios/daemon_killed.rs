@@ -3,8 +3,7 @@
 
 use homeostat::failpoint::Failpoint;
 use homeostat::model::Event;
-use homeostat_tests::wait::{Seen, wait_until};
-use homeostat_tests::{PATIENCE, Plan};
+use homeostat_tests::Plan;
 use model_server::fault::Fault;
 
 #[test]
@@ -28,10 +27,7 @@ fn what_broke_while_the_daemon_was_dead_is_healed_when_it_is_back() {
     house.kill_daemon();
     house.server("digits").breaks(Fault::Crash);
     house.start(&[]);
-    wait_until(PATIENCE, "another process to serve", || {
-        let now = house.until_serving("digits");
-        Seen::when(now != pid, || format!("still {now}"))
-    });
+    house.until_another_serves("digits", pid);
     assert_eq!(house.server("digits").starts().len(), 2);
     house.check();
 }

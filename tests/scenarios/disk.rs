@@ -2,54 +2,88 @@
 //! could not write down, and recovers by itself.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use homeostat::model::{Event, View};
+use homeostat::model::{self, Event, View};
 use homeostat_tests::plan::path;
-use homeostat_tests::testbox::cli;
-use homeostat_tests::{Plan, process, skip, wait};
+use homeostat_tests::wait::{Seen, wait_until};
+use homeostat_tests::{PATIENCE, Plan, TestBox, process, skip, wait};
 use model_server::fault::Fault;
 
-/// A small file system of its own, gone with the value.
+/// A small file system of its own, seen as a story's state folder. Gone with
+/// the value.
 struct Disk {
-    at: PathBuf,
+    medium: PathBuf,
+    state: PathBuf,
 }
 
 impl Disk {
     /// None, and a note, where one cannot be mounted.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
+    fn mount(story: &Path) -> Option<Self> {
         if !process::is_root() {
             skip::note("only root can mount a small file system");
             return None;
         }
-        fs::create_dir_all(at).expect("the story's folder can be written");
-        let options = format!("size={size},mode=0700");
-        if !run("mount", &["-t", "tmpfs", "-o", &options, "homeostat-story", &path(at)]) {
+        let disk = Self { medium: story.join("medium"), state: story.join("state") };
+        for folder in [&disk.medium, &disk.state] {
+            fs::create_dir_all(folder).expect("the story's folder can be written");
+        }
+        let tmpfs = ["-t", "tmpfs", "-o", "size=48m,mode=0700", "homeostat-story"];
+        if !run("mount", &[&tmpfs[..], &[&path(&disk.medium)]].concat()) {
             skip::note("this machine does not let root mount a file system");
             return None;
         }
-        Some(Self { at: at.to_owned() })
+        disk.show();
+        Some(disk)
     }
 
-    fn remount(&self, how: &str) {
-        assert!(run("mount", &["-o", &format!("remount,{how}"), &path(&self.at)]));
+    fn show(&self) {
+        assert!(run("mount", &["--bind", &path(&self.medium), &path(&self.state)]));
+    }
+
+    /// The state folder cannot be written any more, by whoever opens it anew.
+    fn turn_read_only(&self) {
+        self.cover();
+        self.show();
+        assert!(run("mount", &["-o", "remount,bind,ro", &path(&self.state)]));
+    }
+
+    fn turn_writable(&self) {
+        self.cover();
+        self.show();
+    }
+
+    /// What is open there stays open: a workload's log goes on.
+    fn cover(&self) {
+        assert!(run("umount", &["--lazy", &path(&self.state)]));
     }
 
     /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
-        let file = self.at.join("filler");
-        let mut filler = fs::File::create(&file).expect("an empty file still fits");
-        let block = vec![0xAA; 4096];
-        while std::io::Write::write_all(&mut filler, &block).is_ok() {}
-        file
+    fn fill(&self) {
+        let filler = fs::File::options().create(true).append(true).open(self.filler());
+        let mut filler = filler.expect("an empty file still fits");
+        for block in [[0xAA; 4096].as_slice(), &[0xAA]] {
+            while filler.write_all(block).is_ok() {}
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.medium.join("filler")
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.filler()).expect("the filler can be removed");
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        run("umount", &["--lazy", &path(&self.at)]);
+        for mounted in [&self.state, &self.medium] {
+            run("umount", &["--lazy", &path(mounted)]);
+        }
     }
 }
 
@@ -59,32 +93,67 @@ fn run(program: &str, args: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn complains_of_the_store(view: &View) -> Option<String> {
-    let found = view.conditions.iter().find(|condition| condition.name.starts_with("store."));
+fn condition(view: &View, name: &str) -> Option<String> {
+    let found = view.conditions.iter().find(|condition| condition.name == name);
     found.map(|condition| condition.detail.clone())
 }
 
+/// Makes the journal grow a little, if it can.
+fn scribble(house: &TestBox) {
+    for command in [model::Command::Pause { for_ms: None }, model::Command::Resume {}] {
+        let _ = house.client.command(&command);
+    }
+}
+
 #[test]
-fn a_full_disk_is_shown_and_stops_healing_until_there_is_room_again() {
+fn on_a_full_disk_the_box_says_so_and_heals_while_its_reserve_lasts() {
     let plan = Plan::usual();
-    let Some(disk) = Disk::mount(&plan.path().join("state"), "48m") else { return };
+    let Some(disk) = Disk::mount(plan.path()) else { return };
+    let house = plan.raise();
+    let pid = house.until_serving("digits");
+    disk.fill();
+    wait_until(PATIENCE, "the reserve to be given up", || {
+        scribble(&house);
+        let view = house.view();
+        Seen::some(condition(&view, "store.low-space"), || format!("{:?}", view.conditions))
+    });
+    house.server("digits").breaks(Fault::Crash);
+    house.until_another_serves("digits", pid);
+    house.until_quiet();
+    disk.make_room();
+    house.until_view("the condition to be gone", |view| {
+        condition(view, "store.low-space").is_none().then_some(())
+    });
+    house.check();
+    drop(house);
+}
+
+#[test]
+fn with_no_room_left_at_all_nothing_is_touched_until_there_is_some() {
+    let plan = Plan::usual();
+    let Some(disk) = Disk::mount(plan.path()) else { return };
     let house = plan.raise();
     house.until_serving("digits");
-    let filler = disk.fill();
+    wait_until(PATIENCE, "the journal to fail, its reserve used up", || {
+        disk.fill();
+        scribble(&house);
+        let view = house.view();
+        Seen::some(condition(&view, "store.failing"), || format!("{:?}", view.conditions))
+    });
+    let before = house.now();
     house.server("digits").breaks(Fault::Crash);
-    house.until_view("the condition to be shown", complains_of_the_store);
     wait::stays(Duration::from_secs(2), "no permit without a durable journal", || {
         match house.server("digits").starts().len() {
             1 => Ok(()),
             starts => Err(format!("{starts} starts")),
         }
     });
-    fs::remove_file(filler).expect("the filler can be removed");
+    disk.make_room();
     house.until_serving("digits");
     house.until_view("the condition to be gone", |view| {
-        complains_of_the_store(view).is_none().then_some(())
+        condition(view, "store.failing").is_none().then_some(())
     });
-    house.until_event(0, "the repair to be proven", |event| {
+    house.until_event(before, "the repair to be proven", |event| {
         matches!(event, Event::IncidentProven { .. }).then_some(())
     });
     house.check();
@@ -94,19 +163,21 @@ fn a_full_disk_is_shown_and_stops_healing_until_there_is_room_again() {
 #[test]
 fn a_daemon_that_cannot_write_its_state_says_so_and_its_workloads_live_on() {
     let plan = Plan::usual();
-    let Some(disk) = Disk::mount(&plan.path().join("state"), "48m") else { return };
+    let Some(disk) = Disk::mount(plan.path()) else { return };
     let mut house = plan.raise();
     let pid = house.until_serving("digits");
     house.stop_daemon();
-    disk.remount("ro");
-    let run = cli(&["run", "--config", &path(house.config())], &[]);
-    assert!(!run.status.success(), "it cannot be a box without a state");
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(said.contains(&path(&disk.at)), "{said}");
+    disk.turn_read_only();
+    house.spawn(&[]);
+    let status = house.daemon().until_ended(PATIENCE);
+    assert!(house.died());
+    assert!(!status.success(), "it cannot be a box without a state");
+    let said = house.log_text();
+    assert!(said.contains(&path(&disk.state)), "{said}");
     assert!(said.to_lowercase().contains("read-only"), "{said}");
     assert!(process::alive(pid), "the workload noticed nothing");
 
-    disk.remount("rw");
+    disk.turn_writable();
     house.start(&[]);
     assert_eq!(house.until_serving("digits"), pid);
     house.check();

@@ -68,10 +68,10 @@ fn goes_on(mut house: TestBox, history: &[Record]) {
     assert!(started.at.age_ms >= last.at.age_ms, "the age never goes back");
 
     assert_eq!(house.server("digits").starts().len(), 2, "the workload noticed nothing");
-    let before = house.now();
+    // The incident that was open when the history breaks off may be open still.
     house.server("digits").breaks(Fault::Crash);
-    house.until_healed("digits", before);
-    assert_ne!(house.until_serving("digits"), pid);
+    house.until_another_serves("digits", pid);
+    house.until_quiet();
     house.check();
 }
 

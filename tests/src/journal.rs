@@ -18,6 +18,8 @@ enum Life {
 #[derive(Default)]
 struct Reading {
     wrong: Vec<String>,
+    /// Sequence of the last gap; whatever began before it is taken as it is.
+    gap: u64,
     birth: u64,
     incidents: BTreeMap<IncidentId, Life>,
     /// Permits without an end: what, and on which target.
@@ -25,13 +27,16 @@ struct Reading {
     ended: BTreeSet<AttemptId>,
 }
 
-/// Everything that is wrong; nothing, one hopes.
+/// Everything that is wrong; nothing, one hopes. What lies before a gap was
+/// salvaged, so it may have holes; from the last gap on there are none.
 pub fn wrong(records: &[Record]) -> Vec<String> {
-    let mut reading = Reading::default();
+    let gap = records.iter().rfind(|record| matches!(record.event, Event::JournalGap { .. }));
+    let gap = gap.map_or(0, |record| record.seq);
+    let mut reading = Reading { gap, ..Reading::default() };
     for pair in records.windows(2) {
         let (one, next) = (&pair[0], &pair[1]);
-        let gap = matches!(next.event, Event::JournalGap { .. });
-        if next.seq != one.seq + 1 && !(gap && next.seq > one.seq) {
+        let follows = if next.seq > gap { next.seq == one.seq + 1 } else { next.seq > one.seq };
+        if !follows {
             reading.wrong.push(format!("record {} follows {}", next.seq, one.seq));
         }
         if next.at.age_ms < one.at.age_ms {
@@ -41,7 +46,7 @@ pub fn wrong(records: &[Record]) -> Vec<String> {
             ));
         }
     }
-    for record in records {
+    for record in records.iter().filter(|record| record.seq > gap) {
         reading.read(record);
     }
     reading.wrong
@@ -118,11 +123,6 @@ impl Reading {
                 }
                 self.birth = *birth;
             }
-            // What was lost may have opened incidents and permitted attempts.
-            Event::JournalGap { .. } => {
-                self.incidents.clear();
-                self.open.clear();
-            }
             Event::Permitted { birth, proposal, .. } => {
                 let id = AttemptId { birth: *birth, seq };
                 if *birth != self.birth {
@@ -145,7 +145,7 @@ impl Reading {
     }
 
     fn end(&mut self, seq: u64, attempt: AttemptId, event: &Event) {
-        if self.open.remove(&attempt).is_none() {
+        if self.open.remove(&attempt).is_none() && attempt.seq > self.gap {
             let why =
                 if self.ended.contains(&attempt) { "a second time" } else { "without a permit" };
             self.complain(seq, format!("attempt {attempt} ended {why}"));
@@ -165,6 +165,9 @@ impl Reading {
             return;
         }
         let Some(life) = self.incidents.get(&id).copied() else {
+            if id.0 < self.gap {
+                return;
+            }
             return self.complain(seq, format!("{id} was never opened"));
         };
         if life == Life::Closed {
@@ -245,6 +248,22 @@ mod tests {
             let found = wrong(&records);
             assert!(found.iter().any(|text| text.contains(word)), "{word}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_was_salvaged_before_a_gap_may_have_holes_and_what_follows_may_not() {
+        let event = Event::JournalGap {
+            why: String::new(),
+            salvaged: 2,
+            first_lost: None,
+            aside: String::new(),
+        };
+        let gap = record(20, event);
+        let before = ended(4, AttemptId { birth: 1, seq: 2 });
+        let salvaged = [started(1, 1), before, gap];
+        let and = |next: Record| salvaged.iter().cloned().chain([next]).collect::<Vec<_>>();
+        assert_eq!(wrong(&and(started(21, 2))), [String::new(); 0]);
+        assert_eq!(wrong(&and(started(22, 2))), ["record 22 follows 20"]);
     }
 
     #[test]

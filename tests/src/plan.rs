@@ -64,7 +64,10 @@ impl Plan {
         let restart = json!({
             "action": "workload.restart", "attempts": attempts, "backoff_s": backoff_s,
         });
-        json!({ "ladder": [{ "kind": "*", "target": "workload:*", "steps": [restart] }] })
+        json!({
+            "ladder": [{ "kind": "*", "target": "workload:*", "steps": [restart] }],
+            "blocked_wait_s": 0.1,
+        })
     }
 
     pub fn path(&self) -> &Path {

@@ -237,6 +237,15 @@ impl TestBox {
         })
     }
 
+    /// Waits until another process than `old` serves.
+    #[track_caller]
+    pub fn until_another_serves(&self, name: &str, old: u32) -> u32 {
+        self.until_view(&format!("another process of {name} than {old}"), |view| {
+            find_workload(view, name).pid.filter(|pid| *pid != old)
+        });
+        self.until_serving(name)
+    }
+
     /// As [`Self::until_serving`], and until the detector has seen it do so: a
     /// probe that was never good is no fault within the start's grace.
     #[track_caller]
