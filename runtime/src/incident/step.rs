@@ -115,8 +115,12 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
         return Some(Step::Write(Event::IncidentClosed { incident: id, why }));
     }
     match &incident.phase {
-        Phase::Open if !ill => Some(recovered_by_itself(incident)),
-        Phase::Waiting { .. } | Phase::Stuck { .. } if !ill => Some(recovered_by_itself(incident)),
+        // A process that is down has not recovered because nobody has said so yet.
+        Phase::Open | Phase::Waiting { .. } | Phase::Stuck { .. }
+            if !ill && (scene.runs)(&incident.root) =>
+        {
+            Some(recovered_by_itself(incident))
+        }
         Phase::Open => ask(incidents, incident, scene),
         Phase::Waiting { until_age_ms, .. } if *until_age_ms <= scene.now_age_ms => {
             ask(incidents, incident, scene)
