@@ -10,8 +10,7 @@
 //! ```
 //!
 //! Invariant: the answer depends on the configuration and the incident alone,
-//! and nothing is proposed that its remedy does not allow, unless all that
-//! stands against it is a mode in which proposals are only shown.
+//! and nothing is proposed that its remedy does not allow.
 
 mod config;
 mod rung;

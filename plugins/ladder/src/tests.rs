@@ -118,14 +118,6 @@ fn what_is_not_granted_at_all_leads_to_the_next_rung() {
 }
 
 #[test]
-fn in_a_mode_that_only_shows_proposals_they_are_made() {
-    let it = || incident(DIGITS, "process.gone").forbidden(RESTART, "mode: suggest");
-    assert_eq!(act(asked("", it())).action, RESTART);
-    let shown = asked("", it().attempt(RESTART, 1_000, "refused"));
-    assert_eq!(waits(&shown).0, 4_000);
-}
-
-#[test]
 fn an_action_that_the_catalogue_lacks_is_passed_over() {
     let Decision::GiveUp(why) = asked("", incident(DIGITS, "process.gone")) else {
         panic!("wanted to give up")
