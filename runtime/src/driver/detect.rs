@@ -199,6 +199,10 @@ impl Driver {
         };
         let marks = self.workloads.iter().filter_map(|(name, status)| {
             let target = TargetId::workload(name);
+            if let Some(attrs) = self.start_failed.get(name) {
+                let (what, attrs) = ("workload.exited".into(), attrs.clone());
+                return Some(Mark { target, age_ms: now_age_ms, what, attrs });
+            }
             let attempt = status.attempt?;
             let id = ("attempt".to_owned(), Value::text(attempt.to_string()));
             let (what, attrs) = match status.state {
@@ -308,6 +312,11 @@ impl Driver {
         for target in regained {
             self.write(Event::ProtectionRegained { target });
         }
+    }
+
+    /// Whether a detector will not report any more.
+    pub(super) fn is_blind(&self, detector: &str) -> bool {
+        self.detectors.get(detector).is_some_and(|it| !it.protects())
     }
 
     pub(super) fn take_probe(&mut self, result: &ProbeResult) {

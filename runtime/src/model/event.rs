@@ -286,7 +286,10 @@ impl Event {
             | Self::WorkloadDesired { .. }
             | Self::Permitted { .. }
             | Self::AttemptEnded { .. }
-            | Self::EffectObserved { .. } => Class::Audit,
+            | Self::EffectObserved { .. }
+            // What was learnt of a remedy, beside the permit that it is about.
+            | Self::IncidentRecovered { attempt: Some(_), .. }
+            | Self::IncidentProven { attempt: Some(_), .. } => Class::Audit,
             other => other.incident(seq).map_or(Class::Telemetry, Class::Incident),
         }
     }
