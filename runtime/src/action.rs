@@ -53,6 +53,27 @@ struct Parts {
     mode: watch::Receiver<Mode>,
     clock: Clock,
     ended: mpsc::Sender<Ended>,
+    closed: watch::Receiver<bool>,
+    /// Held by every action under way; never sent on.
+    _busy: mpsc::Sender<()>,
+}
+
+/// The actions under way, for whoever ends the daemon.
+pub struct InFlight {
+    closing: watch::Sender<bool>,
+    idle: mpsc::Receiver<()>,
+}
+
+impl InFlight {
+    /// Begins nothing more; what waits for the journal lapses.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until every executor is gone and nothing is under way.
+    pub async fn drained(mut self) {
+        while self.idle.recv().await.is_some() {}
+    }
 }
 
 /// Cheap to clone; each permit runs as a task of its own, and the guard's lease
@@ -69,9 +90,22 @@ impl Executor {
         mode: watch::Receiver<Mode>,
         clock: Clock,
         ended: mpsc::Sender<Ended>,
-    ) -> Self {
+    ) -> (Self, InFlight) {
+        let (closing, closed) = watch::channel(false);
+        let (busy, idle) = mpsc::channel(1);
         let notifiers = notifiers.into_iter().map(|it| (it.name.clone(), it)).collect();
-        Self(Arc::new(Parts { workloads, stop_ms_max, notifiers, durable, mode, clock, ended }))
+        let executor = Self(Arc::new(Parts {
+            workloads,
+            stop_ms_max,
+            notifiers,
+            durable,
+            mode,
+            clock,
+            ended,
+            closed,
+            _busy: busy,
+        }));
+        (executor, InFlight { closing, idle })
     }
 
     /// Carries the permit out and sends what came of it.
@@ -145,10 +179,16 @@ impl Parts {
         let left_ms = permit.expires_age_ms().saturating_sub(self.clock.age_ms());
         let mut durable = self.durable.clone();
         let seq = permit.id().seq;
-        let wait = durable.wait_for(|durable| durable.seq >= seq);
+        let mut closed = self.closed.clone();
+        let wait = async {
+            tokio::select! {
+                held = durable.wait_for(|durable| durable.seq >= seq) => held.map(drop).ok(),
+                _ = closed.wait_for(|closed| *closed) => None,
+            }
+        };
         match tokio::time::timeout(Duration::from_millis(left_ms), wait).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(lapsed("the journal closed".into())),
+            Ok(Some(())) if !*self.closed.borrow() => {}
+            Ok(_) => return Err(lapsed("the daemon is stopping".into())),
             Err(_) => {
                 let why = self.durable.borrow().failing.clone();
                 let why = why.map_or(String::new(), |why| format!(": {why}"));

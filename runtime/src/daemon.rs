@@ -10,6 +10,7 @@ mod history;
 mod plugins;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +29,11 @@ use crate::workload::Workloads;
 /// microseconds; a full channel makes its room wait, and nothing is lost.
 const WAITING_MAX: usize = 1024;
 
+/// What is still blocked somewhere when all else is closed gets so long.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// An action half-way through is let finish, within this.
+const ACTION_GRACE: Duration = Duration::from_secs(15);
+
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -35,7 +41,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(16)
         .build()
         .context("the runtime does not start")?;
-    runtime.block_on(serve(Arc::new(config)))
+    let ended = runtime.block_on(serve(Arc::new(config)));
+    // A name that does not resolve, or a disk that does not answer, holds nobody up.
+    runtime.shutdown_timeout(SHUTDOWN_GRACE);
+    ended
 }
 
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
@@ -59,7 +68,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     let durable = journal.durable();
     let (mode, mode_seen) = watch::channel(config.mode);
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
-    let executor = Executor::new(
+    let (executor, in_flight) = Executor::new(
         workloads.clone(),
         config.workloads.iter().map(|it| (it.name.clone(), it.stop_deadline_ms)).collect(),
         config.notify.clone(),
@@ -115,9 +124,13 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping; workloads go on under their shims");
+    in_flight.close();
     drop(stop);
     let journal = driver.await.context("the driver ended badly")?;
     api.close().await;
+    if tokio::time::timeout(ACTION_GRACE, in_flight.drained()).await.is_err() {
+        tracing::warn!("an action did not come to its end; the next start looks for what it left");
+    }
     loading.close().await;
     drop(journal);
     store.close();

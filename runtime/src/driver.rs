@@ -28,8 +28,8 @@ use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series, TargetId,
-    Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series,
+    TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::source::{SourceControl, SourceEvent};
@@ -91,7 +91,9 @@ pub struct Driver {
     /// Attempts whose process has ended, for the proofs that are open.
     exits: BTreeMap<AttemptId, crate::model::ExitStatus>,
     /// Desired starts that failed; healing them is the healers' affair.
-    start_failed: BTreeSet<String>,
+    start_failed: BTreeMap<String, Attrs>,
+    /// Not before this age is a stop that failed tried again.
+    stop_again_age_ms: BTreeMap<String, u64>,
     /// Workloads whose probes were all good since their start.
     proofs: proof::Proofs,
     replies: BTreeMap<AttemptId, oneshot::Sender<Result<String, CommandError>>>,
@@ -149,7 +151,8 @@ impl Driver {
             memory,
             series,
             exits: BTreeMap::new(),
-            start_failed: BTreeSet::new(),
+            start_failed: BTreeMap::new(),
+            stop_again_age_ms: BTreeMap::new(),
             replies: BTreeMap::new(),
             conditions,
             journal_failing: None,
@@ -282,10 +285,12 @@ impl Driver {
         let exit = |attempt: AttemptId| self.exits.get(&attempt).copied();
         let proof_ms_max = |target: &TargetId| self.proofs.ms_max(target);
         let healer = |name: &str| self.healer_state(name);
+        let blind = |detector: &str| self.is_blind(detector);
         let scene = step::Scene {
             now_age_ms: self.clock.age_ms(),
             mode: self.config.mode,
-            paused: self.memory.paused.is_some(),
+            // What could not be permitted is not asked for.
+            paused: self.memory.paused.is_some() || self.journal_failing.is_some(),
             graph: &self.config.graph,
             config: &self.config.incident,
             explains: &self.explains,
@@ -294,6 +299,7 @@ impl Driver {
             exit: &exit,
             proof_ms_max: &proof_ms_max,
             healer: &healer,
+            blind: &blind,
         };
         step::next(&self.memory.incidents, &scene)
     }
@@ -309,7 +315,7 @@ impl Driver {
         tracing::info!(%attempt, action, %target, ?outcome, "action ended");
         if matches!(outcome, Outcome::Done { .. }) {
             self.watch_proof(&target, attempt);
-        } else if self.memory.incidents.errands().contains_key(&attempt) {
+        } else if !observed && self.memory.incidents.errands().contains_key(&attempt) {
             self.errand_failed(attempt, &action, &target, &outcome);
         }
         self.write(if observed {

@@ -165,7 +165,8 @@ impl Guard {
     }
 
     /// The catalogue as it applies to `target` for `plugin` now: what a healer
-    /// may choose from, and why not the rest.
+    /// may choose from, and why not the rest. In `suggest` it chooses as it
+    /// would in `enforce`, so that what is suggested is what would be done.
     pub fn remedies(
         &self,
         plugin: &str,
@@ -177,6 +178,7 @@ impl Guard {
         let Some(kind) = scene.graph.get(target).map(|target| target.kind) else {
             return Vec::new();
         };
+        let scene = &Scene { mode: scene.mode.max(Mode::Enforce), ..*scene };
         let applicable = catalogue::CATALOGUE.iter().filter(|spec| spec.targets.contains(&kind));
         applicable
             .map(|spec| {

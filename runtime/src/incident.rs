@@ -110,6 +110,8 @@ pub struct Incident {
     pub attempts: Vec<Attempt>,
     /// What the live attempt is to prove besides the catalogue's own proof.
     pub also_prove: Vec<String>,
+    /// How often in a row the guard gave the same refusal.
+    pub refusals: u32,
     /// Healers that declined since the incident was last looked at anew.
     pub declined: BTreeSet<String>,
 }

@@ -5,6 +5,7 @@
 //! or has a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::config::PluginConfig;
@@ -18,7 +19,7 @@ pub struct Outcome {
 }
 
 /// Loads and starts all of them, in the file's order, and tells of each as
-/// soon as it is there. `floors` are the highest
+/// soon as it is there, for as long as somebody wants to hear it. `floors` are the highest
 /// sequences accepted so far; raising them to those of what runs now
 /// (`Loaded::manifest`) is the caller's. Blocks while something is compiled.
 pub fn start_all(
@@ -27,7 +28,7 @@ pub fn start_all(
     floors: &BTreeMap<String, u64>,
     checkpoints: &Arc<dyn CheckpointStore>,
     events: &Events,
-    mut arrived: impl FnMut(Outcome),
+    mut arrived: impl FnMut(Outcome) -> ControlFlow<()>,
 ) {
     for config in plugins {
         let floor = floors.get(&config.name).copied().unwrap_or(0);
@@ -35,7 +36,9 @@ pub fn start_all(
             let running = host.start(&loaded, checkpoints.clone(), events.clone())?;
             Ok((loaded, running))
         });
-        arrived(Outcome { name: config.name.clone(), result });
+        if arrived(Outcome { name: config.name.clone(), result }).is_break() {
+            return;
+        }
     }
     let needed: BTreeSet<_> =
         plugins.iter().map(|config| config.digest.to_ascii_lowercase()).collect();

@@ -47,7 +47,7 @@ pub use slot::{Floors, Slot, SlotError};
 
 use database::Fault;
 use place::Place;
-use recover::{Loaded, Stamps, load};
+use recover::{Loaded, Look, Stamps, load};
 use reserve::Reserve;
 use shared::{Queue, Shared};
 use writer::{Limits, Writer};
@@ -131,7 +131,13 @@ impl Store {
         let salvaged = loaded.gap.as_ref().map(recover::Gap::text);
         queue.owed.extend(loaded.gap.map(recover::Gap::owed));
         let stamps = Stamps::of_run(loaded.run);
-        let shared = Arc::new(Shared::new(place.clone(), loaded.backend, queue, durable, stamps));
+        let shared = Arc::new(Shared::new(
+            place.clone(),
+            (loaded.backend, loaded.raw),
+            queue,
+            durable,
+            stamps,
+        ));
         if let Some(text) = salvaged {
             shared.set_condition("store.salvaged", text);
         }
@@ -214,7 +220,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreEr
 
 fn load_or_explain(place: &Place, limits: &Limits) -> Result<Loaded, StoreError> {
     let path = place.dir().to_owned();
-    load(place, limits.cache_bytes).map_err(|fault| match fault {
+    load(place, limits.cache_bytes, Look::Raw).map_err(|fault| match fault {
         Fault::Busy => StoreError::Busy { path },
         Fault::Environment { kind, text } => {
             StoreError::Directory { path, why: io::Error::new(kind, text) }

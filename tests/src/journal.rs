@@ -228,7 +228,7 @@ mod tests {
         let attempt = AttemptId { birth: 1, seq: 2 };
         assert_eq!(
             wrong(&[started(1, 1), permitted(2, 1), ended(3, attempt), permitted(4, 1)]),
-            [String::new(); 0]
+            Vec::<String>::new()
         );
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let before = ended(4, AttemptId { birth: 1, seq: 2 });
         let salvaged = [started(1, 1), before, gap];
         let and = |next: Record| salvaged.iter().cloned().chain([next]).collect::<Vec<_>>();
-        assert_eq!(wrong(&and(started(21, 2))), [String::new(); 0]);
+        assert_eq!(wrong(&and(started(21, 2))), Vec::<String>::new());
         assert_eq!(wrong(&and(started(22, 2))), ["record 22 follows 20"]);
     }
 
@@ -281,7 +281,7 @@ mod tests {
             |seq| record(seq, Event::IncidentProven { incident: IncidentId(1), attempt: None });
         let recovered =
             record(2, Event::IncidentRecovered { incident: IncidentId(1), attempt: None });
-        assert_eq!(wrong(&[opened.clone(), recovered, proven(3)]), [String::new(); 0]);
+        assert_eq!(wrong(&[opened.clone(), recovered, proven(3)]), Vec::<String>::new());
         assert!(wrong(&[opened, proven(2)])[0].contains("becomes Proven while it is Ill"));
     }
 }

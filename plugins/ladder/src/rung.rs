@@ -107,8 +107,7 @@ impl<'a> Rung<'a> {
 
     fn blocked(&self, why_not: &str) -> Stand {
         let action = &self.step.action;
-        let rule = why_not.split(':').next().unwrap_or_default().trim();
-        if FOR_GOOD.contains(&rule) {
+        if FOR_GOOD.contains(&rule(why_not)) {
             return Stand::Climb(format!("{action} is not permitted ({why_not})"));
         }
         let ms = to_ms(self.config.blocked_wait_s);
@@ -179,6 +178,11 @@ impl<'a> Rung<'a> {
     }
 }
 
+/// The rule that a refusal begins with.
+fn rule(why_not: &str) -> &str {
+    why_not.split(':').next().unwrap_or_default().trim()
+}
+
 fn since_ms(incident: &Incident, attempt: &Attempt) -> u64 {
     incident.now.age_ms.saturating_sub(attempt.begun.age_ms)
 }
@@ -195,7 +199,7 @@ fn past(outcome: &str) -> &'static str {
 /// A length of time, for a person.
 fn span(ms: u64) -> String {
     match ms {
-        0..10_000 if ms % 1_000 != 0 => format!("{:.1} s", ms as f64 / 1_000.0),
+        0..10_000 if !ms.is_multiple_of(1_000) => format!("{:.1} s", ms as f64 / 1_000.0),
         0..120_000 => format!("{} s", ms / 1_000),
         120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h", ms / 3_600_000),

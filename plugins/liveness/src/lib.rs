@@ -7,8 +7,8 @@
 //!
 //! | kind | what | gone when |
 //! |---|---|---|
-//! | `process.gone` | it ended and nobody stopped it | it was started, or is meant to be stopped |
-//! | `probe.failing` | N of its last M readings were bad | fewer are, or the process was replaced |
+//! | `process.gone` | it ended and nobody stopped it | it runs again and its probes say so, or it was stopped |
+//! | `probe.failing` | N of its last M readings were bad | fewer are |
 //! | `probe.silent` | a probe does not return, or brings no verdict | it does |
 //! | `external.failing`, `external.silent` | the same of what is not ours to repair | the same |
 
@@ -17,18 +17,15 @@ mod probe;
 mod process;
 mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use homeostat_sdk::{Detector, Error, Frame, Mark, Report, Resumable, Row, Series, detector};
+use homeostat_sdk::{
+    Detector, Error, Event, Frame, Mark, Report, Resumable, Row, Series, detector,
+};
 use serde::{Deserialize, Serialize};
 
 pub use config::Config;
 use target::Target;
 
 const RUNNING: &str = "homeostat.workload.running";
-/// 1 where the workload is meant to run. A box that does not say so is
-/// believed by its marks.
-const DESIRED: &str = "homeostat.workload.desired";
 const PROBE_UP: &str = "homeostat.probe.up";
 const PROBE_OVERDUE: &str = "homeostat.probe.overdue";
 const BOX: &str = "box";
@@ -47,7 +44,6 @@ struct Column {
 
 enum What {
     Running,
-    Desired,
     Up { probe: String },
     Overdue { probe: String },
     Nothing,
@@ -57,11 +53,12 @@ enum What {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     boot: u64,
+    booted_age_ms: Option<u64>,
     age_ms: u64,
     /// The whole box is under maintenance.
     #[serde(default)]
     maintenance: bool,
-    targets: BTreeMap<String, Target>,
+    targets: Vec<Target>,
 }
 
 impl Detector for Liveness {
@@ -73,23 +70,26 @@ impl Detector for Liveness {
     }
 
     fn reads(&self) -> Vec<String> {
-        [RUNNING, DESIRED, PROBE_UP, PROBE_OVERDUE].map(String::from).to_vec()
+        [RUNNING, PROBE_UP, PROBE_OVERDUE].map(String::from).to_vec()
     }
 
     fn bind(&mut self, series: &[Series]) -> Result<(), Error> {
         self.columns = series.iter().map(Column::of).collect();
-        let bound: BTreeSet<_> = series.iter().map(|it| it.target.as_str()).collect();
-        self.state.targets.retain(|name, _| bound.contains(name.as_str()));
+        self.state.targets.retain(|it| series.iter().any(|series| series.target == it.name));
         for (at, (column, series)) in self.columns.iter().zip(series).enumerate() {
-            let target = self.state.targets.entry(column.target.clone()).or_default();
+            let target = self.state.target(&column.target);
             match &column.what {
                 What::Running => target.has_process = true,
                 What::Up { probe } => target.probe(probe).bind(at, series.period_ms),
                 _ => {}
             }
         }
-        for (name, target) in &mut self.state.targets {
-            target.forget_probes_but(&probes_of(&self.columns, name));
+        for target in &mut self.state.targets {
+            let has = |column: &Column, name: &str| {
+                column.target == target.name
+                    && matches!(&column.what, What::Up { probe } if probe == name)
+            };
+            target.probes.retain(|probe| self.columns.iter().any(|it| has(it, &probe.name)));
         }
         Ok(())
     }
@@ -108,13 +108,11 @@ impl Detector for Liveness {
         if boot != 0 && boot != now.boot {
             self.booted(now.age_ms);
         }
-        for target in self.state.targets.values_mut() {
-            target.begin_frame();
-        }
+        self.state.targets.iter_mut().for_each(Target::begin_frame);
         self.take_in(frame);
         if frame.lost() == 0 {
-            for (name, target) in &mut self.state.targets {
-                target.pass(passed_ms, now.age_ms, |probe| self.config.probe(name, probe));
+            for target in &mut self.state.targets {
+                target.pass(passed_ms, now.age_ms, &self.config);
             }
         }
         self.report()
@@ -135,33 +133,27 @@ impl Resumable for Liveness {
 }
 
 impl Liveness {
-    /// Rows and marks in the order of their ages. A row of the same age as a
-    /// mark was read before it.
     fn take_in(&mut self, frame: &Frame<'_>) {
-        let mut marks: Vec<_> = frame.marks().iter().collect();
-        marks.sort_by_key(|mark| mark.age_ms);
-        let mut marks = marks.into_iter().peekable();
-        for row in frame.rows() {
-            while let Some(mark) = marks.next_if(|mark| mark.age_ms < row.age_ms) {
-                self.mark(mark);
+        for event in frame.events() {
+            match event {
+                Event::Row(row) => self.row(&row),
+                Event::Mark(mark) => self.mark(mark),
+                Event::Line(_) => {}
             }
-            self.row(&row);
         }
-        marks.for_each(|mark| self.mark(mark));
     }
 
     fn row(&mut self, row: &Row<'_>) {
         for (at, _, value) in row.readings() {
             let Some(column) = self.columns.get(at) else { continue };
-            let Some(target) = self.state.targets.get_mut(&column.target) else { continue };
             let name = &column.target;
+            let Some(target) = self.state.find(name) else { continue };
             match &column.what {
                 What::Running => {
                     let (settle_ms, grace_ms) =
                         (self.config.settle_ms(), self.config.start_grace_ms(name));
                     target.running(row.age_ms, value > 0.0, settle_ms, grace_ms);
                 }
-                What::Desired => target.desired(value > 0.0),
                 What::Up { probe } => {
                     let rule = self.config.probe(name, probe);
                     target.reading(probe, row.age_ms, value > 0.0, &rule);
@@ -179,10 +171,10 @@ impl Liveness {
             "box.booted" => self.booted(mark.age_ms),
             "maintenance.on" | "maintenance.off" if mark.target == BOX => {
                 self.state.maintenance = mark.what == "maintenance.on";
-                self.state.targets.values_mut().for_each(Target::touch);
+                self.state.targets.iter_mut().for_each(Target::touch);
             }
             _ => {
-                let Some(target) = self.state.targets.get_mut(&mark.target) else { return };
+                let Some(target) = self.state.find(&mark.target) else { return };
                 target.mark(mark, self.config.start_grace_ms(&mark.target));
             }
         }
@@ -191,21 +183,39 @@ impl Liveness {
     /// Nothing that ran before a boot runs after it, and all of it is granted
     /// its time to start.
     fn booted(&mut self, age_ms: u64) {
-        for (name, target) in &mut self.state.targets {
-            target.booted(age_ms, self.config.start_grace_ms(name));
+        // A detector that was away is told again of the boot that it knows.
+        if self.state.booted_age_ms.is_some_and(|known| age_ms <= known) {
+            return;
+        }
+        self.state.booted_age_ms = Some(age_ms);
+        for target in &mut self.state.targets {
+            target.booted(age_ms, self.config.start_grace_ms(&target.name));
         }
     }
 
     fn report(&self) -> Report {
         let mut report = Report::default();
-        for (name, target) in &self.state.targets {
-            let hushed = self.state.maintenance;
-            match target.verdict(name, hushed) {
+        for target in &self.state.targets {
+            match target.verdict(self.state.maintenance) {
                 Some(findings) => report.findings.extend(findings),
-                None => report.unjudged.push(name.clone()),
+                None => report.unjudged.push(target.name.clone()),
             }
         }
-        report
+        report.fit()
+    }
+}
+
+impl State {
+    fn find(&mut self, name: &str) -> Option<&mut Target> {
+        self.targets.iter_mut().find(|it| it.name == name)
+    }
+
+    fn target(&mut self, name: &str) -> &mut Target {
+        let at = self.targets.iter().position(|it| it.name == name).unwrap_or_else(|| {
+            self.targets.push(Target::new(name));
+            self.targets.len() - 1
+        });
+        &mut self.targets[at]
     }
 }
 
@@ -214,23 +224,12 @@ impl Column {
         let probe = || series.label("probe").unwrap_or_default().to_owned();
         let what = match series.name.as_str() {
             RUNNING => What::Running,
-            DESIRED => What::Desired,
             PROBE_UP => What::Up { probe: probe() },
             PROBE_OVERDUE => What::Overdue { probe: probe() },
             _ => What::Nothing,
         };
         Self { target: series.target.clone(), what }
     }
-}
-
-fn probes_of<'a>(columns: &'a [Column], target: &str) -> BTreeSet<&'a str> {
-    let of_target = columns.iter().filter(|column| column.target == target);
-    of_target
-        .filter_map(|column| match &column.what {
-            What::Up { probe } => Some(probe.as_str()),
-            _ => None,
-        })
-        .collect()
 }
 
 detector!(Liveness, resumable);

@@ -12,6 +12,7 @@ const PERIOD_MS: u64 = 10_000;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Probe {
+    pub name: String,
     /// Latest readings, newest in the lowest bit; 1 is bad.
     readings: u32,
     count: u32,
@@ -53,6 +54,10 @@ pub enum Silence {
 }
 
 impl Probe {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
     pub fn bind(&mut self, column: usize, period_ms: u32) {
         self.column = column;
         self.period_ms = if period_ms == 0 { PERIOD_MS } else { period_ms.into() };
@@ -64,8 +69,9 @@ impl Probe {
 
     /// Another process answers from now on, and may take its time to.
     pub fn renew(&mut self, grace_until_age_ms: Option<u64>) {
+        let name = std::mem::take(&mut self.name);
         let Self { heard, column, period_ms, .. } = *self;
-        *self = Self { grace_until_age_ms, heard, column, period_ms, ..Self::default() };
+        *self = Self { name, grace_until_age_ms, heard, column, period_ms, ..Self::default() };
     }
 
     pub fn reading(&mut self, age_ms: u64, good: bool, rule: &ProbeRule) {
@@ -118,7 +124,7 @@ impl Probe {
     pub fn is_known(&self) -> bool {
         let seen = (1_u64 << self.count) - 1;
         let good = u64::from(!self.readings) & seen != 0;
-        good || self.failing.is_some() || self.grace_until_age_ms.is_some()
+        good || self.failing.is_some()
     }
 
     fn in_grace(&self, age_ms: u64) -> bool {

@@ -23,6 +23,11 @@ fn healthy(config: &str) -> Session<Liveness> {
     it
 }
 
+/// Nothing is cleared and nothing is renewed.
+fn unjudged() -> Report {
+    Report { findings: vec![], unjudged: vec![DIGITS.into()] }
+}
+
 fn kinds(report: &Report) -> Vec<&str> {
     report.findings.iter().map(|it| it.kind.as_str()).collect()
 }
@@ -46,15 +51,45 @@ fn an_exit_nobody_asked_for_is_found_in_the_frame_that_carries_it() {
     assert_eq!(gone.severity, 3);
     assert_eq!(gone.message, "digits ended and nobody asked it to: signal 11");
     assert_eq!(homeostat_sdk::attr(&gone.evidence, "status").unwrap().as_text(), Some("signal 11"));
-    let report = it.observe(frame(4_000).mark(DIGITS, "workload.started"));
-    assert_eq!(report, Report::default());
+}
+
+#[test]
+fn a_start_clears_nothing_before_the_first_sign_of_life() {
+    let mut it = healthy("");
+    it.observe(frame(3_000).exited(DIGITS, "signal 11", false));
+    assert_eq!(it.observe(frame(4_000).mark(DIGITS, "workload.started")), unjudged());
+    assert_eq!(it.observe(probed(5_000, 0.0)), unjudged());
+    assert_eq!(it.observe(probed(6_000, 1.0)), Report::default());
+
+    // Where no probe tells, a process that still runs after a moment does.
+    let mut it = Session::<Liveness>::new("").bind([series(RUNNING).on(DIGITS)]);
+    it.observe(frame(1_000).mark(DIGITS, "workload.started"));
+    assert_eq!(it.observe(frame(2_000).row([1.0])), unjudged());
+    assert_eq!(it.observe(frame(3_000).row([1.0])), Report::default());
+}
+
+#[test]
+fn a_process_that_ends_after_every_start_stays_gone_all_the_while() {
+    let mut it = healthy("");
+    let first = it.observe(frame(3_000).exited(DIGITS, "exit code 1", false));
+    for n in 1..10 {
+        let started = [("attempt", format!("1-{n}"))];
+        let report =
+            it.observe(frame(3_000 + n * 100).mark_with(DIGITS, "workload.started", started));
+        assert_eq!(report, unjudged());
+        let ended =
+            frame(3_050 + n * 100).mark_with(DIGITS, "workload.exited", [("wanted", false)]);
+        let report = it.observe(ended);
+        assert_eq!(report.findings[0].key, first.findings[0].key);
+    }
 }
 
 #[test]
 fn a_crash_and_its_restart_in_one_frame_leave_nothing() {
     let mut it = healthy("");
     let both = frame(3_000).exited(DIGITS, "exit code 1", false).marked_at(2_500);
-    assert_eq!(it.observe(both.mark(DIGITS, "workload.started")), Report::default());
+    assert_eq!(it.observe(both.mark(DIGITS, "workload.started")), unjudged());
+    assert_eq!(it.observe(probed(4_000, 1.0)), Report::default());
 }
 
 #[test]
@@ -69,27 +104,75 @@ fn a_frame_that_says_nothing_of_a_target_judges_nothing_there() {
 }
 
 #[test]
-fn a_wanted_stop_is_no_finding() {
-    let mut it = healthy("");
-    let stop = frame(3_000).mark(DIGITS, "workload.stopped").exited(DIGITS, "signal 15", true);
-    assert_eq!(it.observe(stop), Report::default());
-    for age_s in 4..60 {
-        assert_eq!(it.observe(runs(age_s * 1_000, 0.0)), Report::default());
+fn a_wanted_stop_is_no_finding_and_ends_those_there_were() {
+    for stop in [
+        frame(12_000).mark(DIGITS, "workload.stopped"),
+        frame(12_000).exited(DIGITS, "signal 15", true),
+    ] {
+        let mut it = healthy("");
+        it.observe(probed(5_000, 0.0));
+        assert_eq!(kinds(&it.observe(probed(10_000, 0.0))), ["probe.failing"]);
+        // It may be half of a restart, so for a moment nothing is cleared.
+        assert_eq!(it.observe(stop), unjudged());
+        assert_eq!(it.observe(runs(14_000, 0.0)), unjudged());
+        for age_s in 16..60 {
+            assert_eq!(it.observe(runs(age_s * 1_000, 0.0)), Report::default());
+        }
+        it.resume();
+        assert_eq!(it.observe(runs(61_000, 0.0)), Report::default());
     }
-    it.resume();
-    assert_eq!(it.observe(runs(61_000, 0.0)), Report::default());
 }
 
 #[test]
-fn a_restart_that_does_not_bring_it_back_is_found() {
+fn a_restart_that_leaves_it_down_is_found_and_clears_nothing_meanwhile() {
     let mut it = healthy("");
-    assert_eq!(it.observe(frame(3_000).exited(DIGITS, "signal 15", true)), Report::default());
-    for age_s in 4..=6 {
-        assert_eq!(it.observe(runs(age_s * 1_000, 0.0)), Report::default());
+    assert_eq!(it.observe(frame(3_000).exited(DIGITS, "signal 15", true)), unjudged());
+    let ended = [("action", "workload.restart")];
+    assert_eq!(it.observe(frame(3_100).mark_with(DIGITS, "action.ended", ended)), unjudged());
+    for age_s in 4..=7 {
+        assert_eq!(it.observe(runs(age_s * 1_000, 0.0)), unjudged());
     }
-    it.observe(runs(7_000, 0.0));
     let report = it.observe(runs(8_000, 0.0));
-    assert_eq!(report.findings[0].message, "digits was stopped and not started again: signal 15");
+    assert_eq!(
+        report.findings[0].message,
+        "digits was stopped, and the start that followed left it down"
+    );
+}
+
+#[test]
+fn a_start_that_could_not_be_made_says_why() {
+    let mut it = session("");
+    let attrs: [(&str, homeostat_sdk::Value); 3] = [
+        ("status", "status unknown".into()),
+        ("wanted", false.into()),
+        ("error", "/opt/digits: no such file".into()),
+    ];
+    let report = it.observe(frame(1_000).mark_with(DIGITS, "workload.exited", attrs));
+    assert_eq!(
+        report.findings[0].message,
+        "digits could not be started: /opt/digits: no such file"
+    );
+}
+
+#[test]
+fn what_is_told_again_after_a_pause_changes_nothing() {
+    let told = |age_ms| {
+        let it = frame(age_ms).mark("box", "box.booted").marked_at(100);
+        it.mark_with(DIGITS, "workload.started", [("attempt", "1-1")]).marked_at(1_000)
+    };
+    let mut it = session("");
+    it.observe(told(1_000));
+    it.observe(probed(2_000, 1.0));
+    it.observe(probed(40_000, 0.0));
+    let failing = it.observe(probed(45_000, 0.0));
+    assert_eq!(kinds(&failing), ["probe.failing"]);
+    it.resume();
+    assert_eq!(it.observe(told(46_000)), failing);
+
+    let exited = || frame(50_000).exited(DIGITS, "signal 9", false);
+    let gone = it.observe(exited());
+    it.resume();
+    assert_eq!(it.observe(exited().marked_at(51_000)), gone);
 }
 
 #[test]
@@ -155,7 +238,7 @@ fn a_start_is_granted_its_time_until_the_first_good_reading() {
     let mut it = session(r#"{"start_grace_s":20}"#);
     it.observe(frame(1_000).mark(DIGITS, "workload.started"));
     for age_s in [5, 10, 15, 20] {
-        assert_eq!(it.observe(probed(age_s * 1_000, 0.0)), Report::default());
+        assert_eq!(it.observe(probed(age_s * 1_000, 0.0)), unjudged());
     }
     assert_eq!(kinds(&it.observe(probed(25_000, 0.0))), ["probe.failing"]);
 
@@ -188,11 +271,12 @@ fn a_new_process_is_not_blamed_for_the_readings_of_the_old() {
     it.observe(probed(5_000, 0.0));
     assert_eq!(kinds(&it.observe(probed(10_000, 0.0))), ["probe.failing"]);
     let report = it.observe(frame(11_000).exited(DIGITS, "signal 9", true));
-    assert_eq!(report, Report::default());
+    assert_eq!(report, unjudged());
     let report = it.observe(frame(11_100).mark(DIGITS, "workload.started"));
-    assert_eq!(report, Report::default());
+    assert_eq!(report, unjudged());
     let late = frame(12_000).row_at(11_050, [1.0, 0.0, 0.0]);
-    assert_eq!(it.observe(late), Report::default());
+    assert_eq!(it.observe(late), unjudged());
+    assert_eq!(it.observe(probed(13_000, 1.0)), Report::default());
 }
 
 #[test]
@@ -313,19 +397,6 @@ fn what_it_knew_survives_a_restart() {
     it.observe(frame(12_000).exited(DIGITS, "signal 9", false));
     it.resume();
     assert_eq!(kinds(&it.observe(runs(13_000, 0.0))), ["process.gone"]);
-}
-
-#[test]
-fn a_desired_state_that_is_told_beats_what_marks_suggest() {
-    let told = [series(RUNNING).on(DIGITS), series(DESIRED).on(DIGITS)];
-    let mut it = Session::<Liveness>::new("").bind(told);
-    for age_s in 1..60 {
-        assert_eq!(it.observe(frame(age_s * 1_000).row([0.0, 0.0])), Report::default());
-    }
-    // Now somebody wants it, and nobody starts it.
-    let reports: Vec<_> =
-        (60..100).map(|age_s| it.observe(frame(age_s * 1_000).row([0.0, 1.0]))).collect();
-    assert_eq!(kinds(reports.last().unwrap()), ["process.gone"]);
 }
 
 #[test]

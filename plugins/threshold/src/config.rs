@@ -3,7 +3,7 @@
 //! Invariant: a [`Rule`] exists only after everything about it was checked;
 //! the first mistake is named with its rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use homeostat_sdk::{CRITICAL, ERROR, Error};
 use serde::Deserialize;
@@ -145,14 +145,15 @@ impl Config {
             let found = self.rules.len();
             return Err(Error::config(format!("wanted at most {RULES_MAX} rules, found {found}")));
         }
-        let mut names = BTreeSet::new();
+        let mut names: Vec<String> = Vec::new();
         let mut rules = Rules::default();
         for (at, config) in self.rules.into_iter().enumerate() {
             let name = config.name.clone();
             let wrong = |why: String| Error::config(format!("rule {name:?} (rules[{at}]): {why}"));
-            if !names.insert(name.clone()) {
+            if names.contains(&name) {
                 return Err(wrong("another rule has the same name".into()));
             }
+            names.push(name.clone());
             match (&config.series, &config.line) {
                 (Some(_), None) => rules.series.push(config.over_series().map_err(wrong)?),
                 (None, Some(_)) => rules.lines.push(config.over_lines().map_err(wrong)?),

@@ -12,28 +12,33 @@ mod message;
 mod pattern;
 mod series;
 
-use std::collections::BTreeMap;
-
-use homeostat_sdk::{Detector, Error, Frame, Line, Mark, Report, Resumable, Series, detector};
+use homeostat_sdk::{
+    Detector, Error, Event, Frame, Line, Mark, Report, Resumable, Series, detector,
+};
 use serde::{Deserialize, Serialize};
 
 pub use config::Config;
 use config::Rules;
-use line::Latch;
+use line::{Latch, Release};
 use series::{Memory, Watch};
 
 /// Latches that are kept: rules × targets that wrote matching lines.
-const LATCHES_MAX: usize = 1_024;
+const LATCHES_MAX: usize = 128;
+const RELEASES_MAX: usize = 256;
+/// A checkpoint has a ceiling of 256 KiB: so many series that are out of the
+/// ordinary go into one, and so many moments of all that are being counted.
+const SAVED_SERIES_MAX: usize = 400;
+const SAVED_HITS_MAX: usize = 4_000;
 
 pub struct Threshold {
     rules: Rules,
     watches: Vec<Watch>,
     /// Targets of the bound series, and of latches.
     targets: Vec<Target>,
-    /// By rule name and target.
-    latches: BTreeMap<(String, String), Latch>,
-    /// Of series that are not bound yet.
-    kept: BTreeMap<String, Memory>,
+    latches: Vec<Latch>,
+    releases: Vec<Release>,
+    /// Of series that are not bound yet, by the watch's key.
+    kept: Vec<(String, Memory)>,
     age_ms: u64,
 }
 
@@ -48,9 +53,8 @@ struct Target {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     age_ms: u64,
-    series: BTreeMap<String, Memory>,
-    /// Rule, target, latch.
-    lines: Vec<(String, String, Latch)>,
+    series: Vec<(String, Memory)>,
+    lines: Vec<Latch>,
 }
 
 impl Detector for Threshold {
@@ -61,8 +65,9 @@ impl Detector for Threshold {
             rules: config.resolve()?,
             watches: Vec::new(),
             targets: Vec::new(),
-            latches: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            latches: Vec::new(),
+            releases: Vec::new(),
+            kept: Vec::new(),
             age_ms: 0,
         })
     }
@@ -75,7 +80,7 @@ impl Detector for Threshold {
     }
 
     fn bind(&mut self, series: &[Series]) -> Result<(), Error> {
-        let mut kept = self.memories();
+        let (mut known, mut next) = (self.memories(), 0);
         self.kept.clear();
         self.watches.clear();
         self.targets.clear();
@@ -86,12 +91,18 @@ impl Detector for Threshold {
                 }
                 let target = index(&mut self.targets, &it.target);
                 let mut watch = Watch::new(at, column, target, it);
-                watch.memory = kept.remove(&watch.key(rule)).unwrap_or_default();
+                let key = watch.key(rule);
+                // Series mostly keep their order, so the next is looked for first.
+                let mut places = (next..known.len()).chain(0..next);
+                if let Some(at) = places.find(|at| known[*at].0 == key) {
+                    watch.memory = std::mem::take(&mut known[at].1);
+                    next = at + 1;
+                }
                 self.watches.push(watch);
             }
         }
-        for (_, target) in self.latches.keys() {
-            index(&mut self.targets, target);
+        for latch in &self.latches {
+            index(&mut self.targets, &latch.target);
         }
         Ok(())
     }
@@ -113,27 +124,31 @@ impl Resumable for Threshold {
     type State = State;
 
     fn save(&self) -> State {
-        let lines = self.latches.iter();
-        State {
-            age_ms: self.age_ms,
-            series: self.memories(),
-            lines: lines
-                .map(|((rule, target), latch)| (rule.clone(), target.clone(), latch.clone()))
-                .collect(),
-        }
+        let mut hits_left = SAVED_HITS_MAX;
+        let mut series = self.memories();
+        // What is ordinary is seen again with the next reading; of the rest,
+        // what stands comes first.
+        series.retain(|(_, memory)| memory.is_worth_saving());
+        let mut saved: Vec<_> =
+            series.extract_if(.., |(_, memory)| memory.standing.is_some()).collect();
+        saved.append(&mut series);
+        saved.truncate(SAVED_SERIES_MAX);
+        saved.iter_mut().for_each(|(_, memory)| memory.trim(&mut hits_left));
+        let mut lines = self.latches.clone();
+        lines.iter_mut().for_each(|latch| latch.trim(&mut hits_left));
+        State { age_ms: self.age_ms, series: saved, lines }
     }
 
     fn restore(&mut self, state: State) -> Result<(), String> {
         self.age_ms = state.age_ms;
         self.kept = state.series;
         // A rule that is gone takes its evidence with it.
-        let has_rule = |name: &str| self.rules.lines.iter().any(|rule| rule.rule.name == name);
-        self.latches = state
-            .lines
-            .into_iter()
-            .filter(|(rule, ..)| has_rule(rule))
-            .map(|(rule, target, latch)| ((rule, target), latch))
-            .collect();
+        self.latches = state.lines;
+        let rules = &self.rules.lines;
+        self.latches.retain(|latch| rules.iter().any(|rule| rule.rule.name == latch.rule));
+        for latch in &self.latches {
+            index(&mut self.targets, &latch.target);
+        }
         Ok(())
     }
 }
@@ -156,21 +171,17 @@ impl Threshold {
         }
     }
 
-    /// Lines and marks in the order of their ages. A mark of the same age as a
-    /// line came before it: a process starts, then speaks.
     fn read_words(&mut self, frame: &Frame<'_>) {
-        let mut marks: Vec<_> = frame.marks().iter().collect();
-        let mut lines: Vec<_> = frame.lines().iter().collect();
-        marks.sort_by_key(|mark| mark.age_ms);
-        lines.sort_by_key(|line| line.age_ms);
-        let mut marks = marks.into_iter().peekable();
-        for line in lines {
-            while let Some(mark) = marks.next_if(|mark| mark.age_ms <= line.age_ms) {
-                self.mark(mark);
-            }
-            self.line(line);
+        if frame.lines().is_empty() && frame.marks().is_empty() {
+            return;
         }
-        marks.for_each(|mark| self.mark(mark));
+        for event in frame.events() {
+            match event {
+                Event::Row(_) => {}
+                Event::Mark(mark) => self.mark(mark),
+                Event::Line(line) => self.line(line),
+            }
+        }
     }
 
     fn line(&mut self, line: &Line) {
@@ -178,30 +189,58 @@ impl Threshold {
             target.touched = true;
         }
         for rule in self.rules.lines.iter().filter(|rule| line::matches(rule, line)) {
-            let key = (rule.rule.name.clone(), line.target.clone());
-            if self.latches.len() >= LATCHES_MAX && !self.latches.contains_key(&key) {
-                homeostat_sdk::log::warn(format!(
-                    "rule {:?} forgets a line of {}: {LATCHES_MAX} are kept",
-                    rule.rule.name, line.target
-                ));
+            let over = |it: &Release| it.concerns(rule, &line.target) && line.age_ms < it.age_ms;
+            if self.releases.iter().any(over) {
                 continue;
             }
-            self.latches.entry(key).or_default().hit(line, rule);
+            let mine = |it: &Latch| it.rule == rule.rule.name && it.target == line.target;
+            match self.latches.iter().position(mine) {
+                Some(at) => self.latches[at].hit(line, rule),
+                None if self.latches.len() < LATCHES_MAX => {
+                    self.latches.push(Latch::of(line, rule));
+                }
+                None => homeostat_sdk::log::warn(format!(
+                    "rule {:?} forgets a line of {}: {LATCHES_MAX} are kept",
+                    rule.rule.name, line.target
+                )),
+            }
             let target = index(&mut self.targets, &line.target);
             self.targets[target].touched = true;
         }
     }
 
     fn mark(&mut self, mark: &Mark) {
-        let rules = &self.rules.lines;
-        let concerns = |target: &str| target == mark.target || mark.what == "box.booted";
-        self.latches.retain(|(name, target), _| {
-            let rule = rules.iter().find(|rule| rule.rule.name == *name);
-            let released = rule.is_none_or(|rule| rule.release.contains(&mark.what));
-            !(released && concerns(target))
-        });
-        for target in self.targets.iter_mut().filter(|it| concerns(&it.name)) {
+        let release =
+            Release { what: mark.what.clone(), target: mark.target.clone(), age_ms: mark.age_ms };
+        for target in self.targets.iter_mut().filter(|it| it.name == mark.target) {
             target.touched = true;
+        }
+        let rules = &self.rules.lines;
+        if !rules.iter().any(|rule| rule.release.contains(&mark.what)) {
+            return;
+        }
+        self.latches.retain_mut(|latch| {
+            let rule = rules.iter().find(|rule| rule.rule.name == latch.rule);
+            let concerned = rule.is_none_or(|rule| release.concerns(rule, &latch.target));
+            if !concerned {
+                return true;
+            }
+            let left = !latch.release(mark.age_ms);
+            // What is released is judged, and found well.
+            if let Some(target) = self.targets.iter_mut().find(|it| it.name == latch.target) {
+                target.touched = true;
+            }
+            left
+        });
+        self.remember(release);
+    }
+
+    fn remember(&mut self, release: Release) {
+        let known = |it: &Release| it.what == release.what && it.target == release.target;
+        match self.releases.iter().position(known) {
+            Some(at) => self.releases[at].age_ms = self.releases[at].age_ms.max(release.age_ms),
+            None if self.releases.len() < RELEASES_MAX => self.releases.push(release),
+            None => {}
         }
     }
 
@@ -212,11 +251,11 @@ impl Threshold {
         for watch in numbers.filter(|watch| self.targets[watch.target].touched) {
             report.findings.extend(watch.finding(&self.rules.series[watch.rule]));
         }
-        for ((name, target), latch) in &self.latches {
-            let touched = self.targets.iter().any(|it| it.touched && it.name == *target);
-            let rule = self.rules.lines.iter().find(|rule| rule.rule.name == *name);
+        for latch in &self.latches {
+            let touched = self.targets.iter().any(|it| it.touched && it.name == latch.target);
+            let rule = self.rules.lines.iter().find(|rule| rule.rule.name == latch.rule);
             if let Some(rule) = rule.filter(|_| touched) {
-                report.findings.extend(latch.finding(target, rule));
+                report.findings.extend(latch.finding(rule));
             }
         }
         for target in &self.targets {
@@ -225,14 +264,14 @@ impl Threshold {
                 report.unjudged.push(target.name.clone());
             }
         }
-        report
+        report.fit()
     }
 
     /// What is known of every series, bound or still to be.
-    fn memories(&self) -> BTreeMap<String, Memory> {
+    fn memories(&self) -> Vec<(String, Memory)> {
         let bound = self.watches.iter();
         let bound = bound.map(|it| (it.key(&self.rules.series[it.rule]), it.memory.clone()));
-        self.kept.iter().map(|(key, it)| (key.clone(), it.clone())).chain(bound).collect()
+        self.kept.iter().cloned().chain(bound).collect()
     }
 }
 

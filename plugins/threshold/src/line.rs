@@ -10,10 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{LineRule, selects};
 use crate::message::{number, quote};
-use crate::series::{forget, short};
+use crate::series::{forget, short, trim};
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Concerns every target of the box.
+const BOOT: &str = "box.booted";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latch {
+    /// Name of the rule.
+    pub rule: String,
+    pub target: String,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     hits: VecDeque<u64>,
     standing: Option<Standing>,
@@ -27,6 +33,18 @@ struct Standing {
 }
 
 impl Latch {
+    /// One that has seen its first line.
+    pub fn of(line: &Line, rule: &LineRule) -> Self {
+        let mut latch = Self {
+            rule: rule.rule.name.clone(),
+            target: line.target.clone(),
+            hits: VecDeque::new(),
+            standing: None,
+        };
+        latch.hit(line, rule);
+        latch
+    }
+
     pub fn hit(&mut self, line: &Line, rule: &LineRule) {
         if self.standing.is_some() {
             return;
@@ -43,8 +61,19 @@ impl Latch {
         }
     }
 
-    pub fn finding(&self, target: &str, rule: &LineRule) -> Option<Finding> {
-        let standing = self.standing.as_ref()?;
+    /// A mark ends what came before it. Whether nothing is left.
+    pub fn release(&mut self, mark_age_ms: u64) -> bool {
+        self.hits.retain(|hit| *hit >= mark_age_ms);
+        self.standing.take_if(|standing| standing.since_age_ms < mark_age_ms);
+        self.hits.is_empty() && self.standing.is_none()
+    }
+
+    pub fn trim(&mut self, hits_left: &mut usize) {
+        trim(&mut self.hits, hits_left);
+    }
+
+    pub fn finding(&self, rule: &LineRule) -> Option<Finding> {
+        let (standing, target) = (self.standing.as_ref()?, self.target.as_str());
         let message = rule.rule.message.fill(|gap| match gap {
             "target" => Some(short(target).to_owned()),
             "rule" => Some(rule.rule.name.clone()),
@@ -60,6 +89,20 @@ impl Latch {
             .with("since_age_ms", standing.since_age_ms);
         finding.key = format!("{}/{target}", rule.rule.name);
         Some(finding)
+    }
+}
+
+/// When which mark was last made: lines may lag behind the mark that ends them.
+#[derive(Debug)]
+pub struct Release {
+    pub what: String,
+    pub target: String,
+    pub age_ms: u64,
+}
+
+impl Release {
+    pub fn concerns(&self, rule: &LineRule, target: &str) -> bool {
+        (self.target == target || self.what == BOOT) && rule.release.contains(&self.what)
     }
 }
 

@@ -66,12 +66,12 @@ pub fn number(value: f64) -> String {
     if text.is_empty() || text == "-0" { "0".into() } else { text.into() }
 }
 
-/// The beginning of a line, cut between letters.
+/// The beginning of a line, cut between letters, on one line of its own.
 pub fn quote(line: &str) -> String {
-    if line.len() <= QUOTE_BYTES_MAX {
-        return line.to_owned();
-    }
-    format!("{}…", &line[..line.floor_char_boundary(QUOTE_BYTES_MAX)])
+    let start = &line[..line.floor_char_boundary(QUOTE_BYTES_MAX)];
+    let cut = if start.len() < line.len() { "…" } else { "" };
+    let plain = start.chars().map(|it| if it.is_control() { ' ' } else { it });
+    plain.chain(cut.chars()).collect()
 }
 
 #[cfg(test)]
@@ -102,5 +102,6 @@ mod tests {
             assert_eq!(number(value), expected);
         }
         assert_eq!(quote(&"ü".repeat(200)).chars().count(), 129);
+        assert_eq!(quote("a\u{1b}[31mb\n"), "a [31mb ");
     }
 }

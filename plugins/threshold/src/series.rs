@@ -45,6 +45,17 @@ pub struct Memory {
     blind_ms: u64,
 }
 
+impl Memory {
+    /// Whether a life without it would say something else.
+    pub fn is_worth_saving(&self) -> bool {
+        self.standing.is_some() || self.beyond_since_age_ms.is_some() || !self.hits.is_empty()
+    }
+
+    pub fn trim(&mut self, hits_left: &mut usize) {
+        trim(&mut self.hits, hits_left);
+    }
+}
+
 /// What was seen when it was raised; it does not change while it stands.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Standing {
@@ -167,6 +178,13 @@ pub fn forget(hits: &mut VecDeque<u64>, age_ms: u64, times: usize, within_ms: u6
     {
         hits.pop_front();
     }
+}
+
+/// Keeps the newest that still have room.
+pub fn trim(hits: &mut VecDeque<u64>, left: &mut usize) {
+    let kept = hits.len().min(*left);
+    hits.drain(..hits.len() - kept);
+    *left -= kept;
 }
 
 pub fn short(target: &str) -> &str {

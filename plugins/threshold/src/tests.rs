@@ -165,6 +165,31 @@ fn a_mark_releases_only_what_came_before_it_and_only_there() {
 }
 
 #[test]
+fn a_mark_that_is_told_again_ends_nothing_that_came_after_it() {
+    let text = "CUDA out of memory";
+    let told = |age_ms| {
+        let it = frame(age_ms).mark("box", "box.booted").marked_at(100);
+        it.mark(DIGITS, "workload.started").marked_at(4_000)
+    };
+    let mut it = session(json!([oom()]));
+    it.observe(told(4_000));
+    let latched = it.observe(frame(5_000).line(DIGITS, text).line(DIGITS, text));
+    assert_eq!(latched.findings.len(), 1);
+    it.resume();
+    assert_eq!(it.observe(told(6_000)), latched);
+}
+
+#[test]
+fn lines_that_lag_behind_the_mark_that_ends_them_count_for_nothing() {
+    let text = "CUDA out of memory";
+    let mut it = session(json!([oom()]));
+    it.observe(frame(7_000).mark(DIGITS, "workload.started").marked_at(6_000));
+    let late = |age_ms| frame(age_ms).line(DIGITS, text).line(DIGITS, text);
+    assert!(it.observe(late(5_000)).findings.is_empty());
+    assert_eq!(it.observe(late(8_000)).findings.len(), 1);
+}
+
+#[test]
 fn a_rule_can_name_the_marks_that_release_it() {
     let mut rule = oom();
     rule["release"] = json!(["maintenance.off"]);
@@ -230,6 +255,31 @@ fn memory_follows_a_series_to_another_column() {
 fn it_asks_for_the_series_of_its_rules() {
     let it = session(json!([disk(), oom(), {"name":"p","series":"process.*","op":">","raise":1}]));
     assert_eq!(it.detector().reads(), ["process.*", "system.filesystem.utilization"]);
+}
+
+#[test]
+fn the_largest_memory_fits_into_a_checkpoint() {
+    let wild: Vec<_> = (0..256)
+        .map(|n| {
+            json!({"name": format!("a-rather-long-name-for-rule-{n}"), "series": "hw.*", "op": ">",
+                   "raise": 0, "times": 1000, "within_s": 31_536_000})
+        })
+        .collect();
+    let many = (0..8).map(|n| series("hw.temperature").on(&format!("accelerator:card-{n}")));
+    let mut it = Session::<Threshold>::new(json!({ "rules": wild })).bind(many);
+    for n in 1..20 {
+        it.observe(frame(n * 1_000_000_000).row([1.0; 8]));
+    }
+    let state = serde_json::to_vec(&it.detector().save()).unwrap();
+    assert!(state.len() < 256 << 10, "{} bytes", state.len());
+
+    let lines: Vec<_> = (0..256)
+        .map(|n| json!({"name": format!("a-rather-long-name-for-rule-{n}"), "line": "x"}))
+        .collect();
+    let mut it = Session::<Threshold>::new(json!({ "rules": lines }));
+    it.observe(frame(1_000).line(DIGITS, &"x\"\u{1}".repeat(400)));
+    let state = serde_json::to_vec(&it.detector().save()).unwrap();
+    assert!(state.len() < 256 << 10, "{} bytes", state.len());
 }
 
 #[test]

@@ -297,7 +297,7 @@ fn a_story_is_told_with_who_why_and_when_it_could_pass() {
 i11  process.gone of workload:digits: closed
 opened 3 min 20 s ago
 
-  -1.0 s       seen       liveness: process.gone of workload:digits: it exited
+  +0 ms        seen       liveness: process.gone of workload:digits: it exited
                           status = exit code 139
   +0 ms        opened
   +100 ms      decided    ladder wants workload.restart of workload:digits: the cheapest

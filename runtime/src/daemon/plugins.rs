@@ -1,6 +1,7 @@
 //! Plugins arrive on a thread of their own: compiling one takes as long as it
 //! takes, and the rest of the daemon does not wait.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -58,7 +59,10 @@ fn load_all(
             raise_floor(&mut slot, &outcome.name, loaded.manifest().sequence);
         }
         // The driver has gone when this fails, and the daemon with it.
-        let _ = arrivals.blocking_send(arrival(config, outcome));
+        match arrivals.blocking_send(arrival(config, outcome)) {
+            Ok(()) if !arrivals.is_closed() => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
     });
 }
 

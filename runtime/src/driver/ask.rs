@@ -62,9 +62,13 @@ impl Driver {
     pub(super) fn healer_ready(&mut self, plugin: &str) -> bool {
         let Some(asking) = self.healers.get_mut(plugin) else { return false };
         asking.busy = false;
-        asking.view.state = PluginState::Running;
         asking.view.detail.clear();
+        let before = std::mem::replace(&mut asking.view.state, PluginState::Running);
         self.dirty = true;
+        if matches!(before, PluginState::Starting | PluginState::Backoff) {
+            let why = format!("healer {plugin} is back");
+            self.reopen_stuck(|it| it.declined.contains(plugin), &why);
+        }
         true
     }
 

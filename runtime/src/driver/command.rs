@@ -56,6 +56,7 @@ impl Driver {
         let running = want == Want::Running;
         self.write(Event::WorkloadDesired { workload: name.to_owned(), running, by: by.clone() });
         self.start_failed.remove(name);
+        self.stop_again_age_ms.remove(name);
         if running {
             self.reopen_stuck(|it| it.root == target, "an operator started it");
         } else {

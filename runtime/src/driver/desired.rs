@@ -10,6 +10,9 @@ use crate::model::event::exit_attrs;
 use crate::model::view::WorkloadState;
 use crate::model::{AttemptId, ExitStatus, Origin, Outcome, Proposal, TargetId, Value};
 
+/// A stop that failed, because a driver holds the process say, is tried again
+/// this much later.
+const STOP_AGAIN_MS: u64 = 60_000;
 /// Ends remembered for the proofs that are open.
 const EXITS_MAX: usize = 256;
 
@@ -44,10 +47,20 @@ impl Driver {
             let state = self.workloads.get(&workload.name).map(|status| status.state);
             let action = match (self.wants_running(&workload.name), state) {
                 (true, Some(WorkloadState::Stopped)) if self.may_start(&target) => WORKLOAD_START,
+                // What ended with an earlier boot did not end by itself.
+                (true, Some(WorkloadState::Exited))
+                    if self.is_of_an_earlier_boot(&workload.name) && self.may_start(&target) =>
+                {
+                    WORKLOAD_START
+                }
                 (false, Some(WorkloadState::Running)) => WORKLOAD_STOP,
                 _ => continue,
             };
-            if self.journal_failing.is_some() || self.is_leased(&target) {
+            let too_soon = |until: &u64| *until > self.clock.age_ms();
+            if self.journal_failing.is_some()
+                || self.is_leased(&target)
+                || self.stop_again_age_ms.get(&workload.name).is_some_and(too_soon)
+            {
                 continue;
             }
             let proposal = Proposal {
@@ -62,9 +75,14 @@ impl Driver {
         }
     }
 
+    fn is_of_an_earlier_boot(&self, workload: &str) -> bool {
+        let started_age_ms = self.memory.started_age_ms.get(workload);
+        started_age_ms.is_none_or(|age_ms| *age_ms <= self.clock.saved().offset_ms)
+    }
+
     /// Whether what it needs runs and was seen good, and no start failed yet.
     fn may_start(&self, target: &TargetId) -> bool {
-        !self.start_failed.contains(target.name())
+        !self.start_failed.contains_key(target.name())
             && self.config.graph.get(target).is_some_and(|it| {
                 it.needs
                     .iter()
@@ -90,14 +108,18 @@ impl Driver {
         target: &TargetId,
         outcome: &Outcome,
     ) {
+        if action == WORKLOAD_STOP {
+            let again_age_ms = self.clock.age_ms() + STOP_AGAIN_MS;
+            self.stop_again_age_ms.insert(target.name().to_owned(), again_age_ms);
+        }
         if action != WORKLOAD_START || self.runs(target) {
             return;
         }
-        self.start_failed.insert(target.name().to_owned());
         let mut attrs = exit_attrs(attempt, ExitStatus::Unknown, false);
         if let Outcome::Failed { detail } | Outcome::Lapsed { detail } = outcome {
             attrs.push(("error".into(), Value::text(detail.clone())));
         }
+        self.start_failed.insert(target.name().to_owned(), attrs.clone());
         self.mark(target.clone(), "workload.exited", attrs);
     }
 

@@ -11,8 +11,8 @@ use crate::incident::Phase;
 use crate::model::event::exit_attrs;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
-    AfterFault, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId, Mark, Report, Series,
-    SeriesId, TargetId, Value, selects,
+    AfterFault, AttemptId, Attrs, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId,
+    Mark, Report, Series, SeriesId, TargetId, Value, selects,
 };
 use crate::plugin::{Detector, Healer, PluginEvent};
 use crate::source::ProbeResult;
@@ -199,11 +199,17 @@ impl Driver {
         };
         let marks = self.workloads.iter().filter_map(|(name, status)| {
             let target = TargetId::workload(name);
+            if let Some(attrs) = self.start_failed.get(name) {
+                let (what, attrs) = ("workload.exited".into(), attrs.clone());
+                return Some(Mark { target, age_ms: now_age_ms, what, attrs });
+            }
             let attempt = status.attempt?;
             let id = ("attempt".to_owned(), Value::text(attempt.to_string()));
             let (what, attrs) = match status.state {
                 _ if self.is_unwanted(&target) => ("workload.stopped", vec![id]),
-                WorkloadState::Running | WorkloadState::Stopping => ("workload.started", vec![id]),
+                WorkloadState::Running | WorkloadState::Stopping => {
+                    ("workload.started", self.start_attrs(name, attempt))
+                }
                 WorkloadState::Exited => {
                     let status = self.exits.get(&attempt).copied().unwrap_or(ExitStatus::Unknown);
                     ("workload.exited", exit_attrs(attempt, status, false))
@@ -308,6 +314,11 @@ impl Driver {
         }
     }
 
+    /// Whether a detector will not report any more.
+    pub(super) fn is_blind(&self, detector: &str) -> bool {
+        self.detectors.get(detector).is_some_and(|it| !it.protects())
+    }
+
     pub(super) fn take_probe(&mut self, result: &ProbeResult) {
         for (target, seen) in self.proofs.take(result) {
             let detail = format!("{}/{}: {}", result.target, result.probe, result.detail);
@@ -352,10 +363,7 @@ impl Driver {
             WorkloadEvent::Started { workload, attempt, pid } => {
                 self.start_failed.remove(&workload);
                 let target = TargetId::workload(&workload);
-                let attrs = vec![
-                    ("attempt".into(), Value::text(attempt.to_string())),
-                    ("pid".into(), Value::Int(pid.into())),
-                ];
+                let attrs = self.start_attrs(&workload, attempt);
                 self.write(Event::WorkloadStarted { workload, attempt, pid });
                 self.mark(target, "workload.started", attrs);
             }
@@ -384,6 +392,17 @@ impl Driver {
                 tracing::warn!(workload, count, "lines came faster than they could be passed on");
             }
         }
+    }
+
+    /// What a detector may want to know of a start: which, and how long the
+    /// workload may take until its probes are good.
+    fn start_attrs(&self, workload: &str, attempt: AttemptId) -> Attrs {
+        let declared = self.config.workloads.iter().find(|it| it.name == workload);
+        let grace_ms = declared.map_or(0, |it| it.start_grace_ms);
+        vec![
+            ("attempt".into(), Value::text(attempt.to_string())),
+            ("start_grace_ms".into(), Value::Int(i64::try_from(grace_ms).unwrap_or(i64::MAX))),
+        ]
     }
 
     /// Findings of detectors that are no longer configured would stand for ever.

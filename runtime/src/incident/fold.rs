@@ -12,6 +12,8 @@ const UNUSABLE_ANSWER_PAUSE_MS: u64 = 1_000;
 /// A refusal that only a person can lift is tried again this often, because
 /// the person may have.
 const REFUSED_FOR_GOOD_PAUSE_MS: u64 = 60_000;
+/// ... and twice as late each time, up to about an hour.
+const REFUSED_DOUBLINGS_MAX: u32 = 6;
 
 impl Incidents {
     /// Takes in one record. Records that are not about incidents change nothing.
@@ -128,6 +130,7 @@ impl Incidents {
             findings,
             attempts: Vec::new(),
             also_prove: Vec::new(),
+            refusals: 0,
             declined: Default::default(),
         };
         self.open.insert(id, incident);
@@ -200,6 +203,7 @@ impl Incidents {
 impl Incident {
     fn look_anew(&mut self) {
         self.declined.clear();
+        self.refusals = 0;
         self.phase = Phase::Open;
     }
 
@@ -250,15 +254,15 @@ impl Incident {
                 && last.target == proposal.target
                 && last.detail.starts_with(&format!("{}:", refusal.rule))
         });
+        // The same word again, and again: it is asked for less and less often.
+        self.refusals = if repeats { self.refusals.saturating_add(1) } else { 0 };
         if !repeats {
             self.record(None, origin, proposal, AttemptOutcome::Refused, &detail, now);
         }
+        let pause_ms = REFUSED_FOR_GOOD_PAUSE_MS << self.refusals.min(REFUSED_DOUBLINGS_MAX);
         self.phase = Phase::Waiting {
             why: format!("the guard refused {}: {detail}", proposal.action),
-            until_age_ms: refusal
-                .retry_age_ms
-                .unwrap_or(now.age_ms + REFUSED_FOR_GOOD_PAUSE_MS)
-                .max(now.age_ms),
+            until_age_ms: refusal.retry_age_ms.unwrap_or(now.age_ms + pause_ms).max(now.age_ms),
         };
     }
 

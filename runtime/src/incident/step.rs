@@ -30,6 +30,8 @@ pub struct Scene<'a> {
     /// How long a proof on this target may take, in milliseconds.
     pub proof_ms_max: &'a dyn Fn(&TargetId) -> u64,
     pub healer: &'a dyn Fn(&str) -> HealerState,
+    /// Detectors that will not report any more: quarantined, or refused.
+    pub blind: &'a dyn Fn(&str) -> bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +117,12 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
         return Some(Step::Write(Event::IncidentClosed { incident: id, why }));
     }
     match &incident.phase {
-        Phase::Open if !ill => Some(recovered_by_itself(incident)),
-        Phase::Waiting { .. } | Phase::Stuck { .. } if !ill => Some(recovered_by_itself(incident)),
+        // A process that is down has not recovered because nobody has said so yet.
+        Phase::Open | Phase::Waiting { .. } | Phase::Stuck { .. }
+            if !ill && (scene.runs)(&incident.root) =>
+        {
+            Some(recovered_by_itself(incident))
+        }
         Phase::Open => ask(incidents, incident, scene),
         Phase::Waiting { until_age_ms, .. } if *until_age_ms <= scene.now_age_ms => {
             ask(incidents, incident, scene)
@@ -132,7 +138,7 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
             })
         }
         Phase::Proving { attempt, since_age_ms, good } => {
-            prove(incident, *attempt, *since_age_ms, *good, ill, scene)
+            prove(incidents, incident, *attempt, *since_age_ms, *good, scene)
         }
         Phase::Recovered { attempt, .. } if ill => {
             let why = standing_messages(incidents, incident);
@@ -217,15 +223,18 @@ fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<
 }
 
 fn prove(
+    incidents: &Incidents,
     incident: &Incident,
     attempt: AttemptId,
     since_age_ms: u64,
     good: u32,
-    ill: bool,
     scene: &Scene<'_>,
 ) -> Option<Step> {
     let id = incident.id;
-    let action = incident.attempt(attempt).map_or("", |it| it.action.as_str());
+    let ill = incidents.is_ill(incident);
+    let (action, target) = incident
+        .attempt(attempt)
+        .map_or(("", &incident.root), |it| (it.action.as_str(), &it.target));
     let proof = catalogue::spec(action).map_or(Proof::Nothing, |spec| spec.proof);
     let recovered = Step::Write(Event::IncidentRecovered { incident: id, attempt: Some(attempt) });
     if proof == Proof::Stopped {
@@ -236,16 +245,40 @@ fn prove(
     if let Some(status) = (scene.exit)(attempt) {
         return failed(format!("the process ended again: {status}"));
     }
-    if good >= scene.config.proofs_wanted && !ill {
-        return Some(recovered);
+    if good >= scene.config.proofs_wanted {
+        if !ill {
+            return Some(recovered);
+        }
+        if let Some(released) = evidence_of_the_blind(incidents, incident, scene) {
+            return Some(released);
+        }
     }
     let waited_ms = scene.now_age_ms.saturating_sub(since_age_ms);
-    if waited_ms > (scene.proof_ms_max)(&incident.root) {
+    if waited_ms > (scene.proof_ms_max)(target) {
         let still = if ill { ", and its findings stand" } else { "" };
         let wanted = scene.config.proofs_wanted;
         return failed(format!("{good} of {wanted} good proofs within {waited_ms} ms{still}"));
     }
     None
+}
+
+/// A detector that will never report again cannot take back what it said; a
+/// proof releases it, or a healthy service would be bounced for dead evidence.
+fn evidence_of_the_blind(
+    incidents: &Incidents,
+    incident: &Incident,
+    scene: &Scene<'_>,
+) -> Option<Step> {
+    let (reference, finding) = incidents
+        .standing()
+        .iter()
+        .find(|(it, finding)| incident.is_about(finding) && (scene.blind)(&it.detector))?;
+    Some(Step::Write(Event::FindingCleared {
+        detector: reference.detector.clone(),
+        key: reference.key.clone(),
+        target: finding.target.clone(),
+        kind: finding.kind.clone(),
+    }))
 }
 
 #[cfg(test)]

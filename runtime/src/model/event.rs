@@ -44,10 +44,6 @@ pub enum Event {
         first_lost: Option<Seq>,
         aside: String,
     },
-    ModeChanged {
-        mode: Mode,
-        by: Origin,
-    },
     Paused {
         by: Origin,
         until_age_ms: Option<u64>,
@@ -290,7 +286,10 @@ impl Event {
             | Self::WorkloadDesired { .. }
             | Self::Permitted { .. }
             | Self::AttemptEnded { .. }
-            | Self::EffectObserved { .. } => Class::Audit,
+            | Self::EffectObserved { .. }
+            // What was learnt of a remedy, beside the permit that it is about.
+            | Self::IncidentRecovered { attempt: Some(_), .. }
+            | Self::IncidentProven { attempt: Some(_), .. } => Class::Audit,
             other => other.incident(seq).map_or(Class::Telemetry, Class::Incident),
         }
     }

@@ -30,7 +30,11 @@ pub struct Archive {
     /// Newest whole version of each, by name; tombstones included.
     checkpoints: BTreeMap<String, Entry>,
     gap: Option<Entry>,
+    /// Where in the file each part of each entry begins.
+    places: Vec<u64>,
     stamp_max: u64,
+    /// A stretch that no crash can have torn, and that does not read.
+    torn: Option<String>,
 }
 
 /// What the walk found to be wrong.
@@ -41,30 +45,27 @@ pub struct Unsound {
     pub first_lost: Seq,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     head: Head,
-    /// Where each part begins in the file.
-    at: Vec<u64>,
+    /// Its parts' places, as a stretch of [`Archive::places`].
+    first: usize,
     /// sled will read every part of it.
     sound: bool,
 }
 
-/// Parts of one record in one version, as they are found.
-#[derive(Debug)]
-struct Found {
+/// One cell as it is found. A file holds each several times: sled writes a
+/// page anew when it is full of changes.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
     head: Head,
-    at: Vec<Option<u64>>,
-    sound: Vec<bool>,
+    at: u64,
+    sound: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Name {
-    Record(Seq),
-    /// Which one, its first part says.
-    Checkpoint,
-    Gap,
-}
+/// Spots between two clean-ups, at least: what is found is bounded by what
+/// differs, not by the file.
+const SPOTS_BETWEEN: usize = 4096;
 
 impl Archive {
     /// Reads sled's folder `dir`; none if it holds no log.
@@ -75,8 +76,8 @@ impl Archive {
             Err(error) => return Err(error),
         };
         let len = file.metadata()?.len();
-        let found = collect(&file, len);
-        Ok(Some(Self::settle(file, found)))
+        let (spots, torn) = collect(&file, len);
+        Ok(Some(Self::settle(file, &spots, torn)))
     }
 
     /// The highest stamp seen on any cell, readable by sled or not.
@@ -93,13 +94,24 @@ impl Archive {
     /// sled's to cut.
     pub fn check(&self, durable: Seq) -> Result<(), Unsound> {
         let kept = self.records.iter().filter(|entry| entry.sound && entry.head.seq <= durable);
-        check_chain(kept.map(|entry| entry.head), durable)
+        check_chain(kept.map(|entry| entry.head), durable)?;
+        match &self.torn {
+            Some(why) => Err(Unsound { why: why.clone(), first_lost: durable + 1 }),
+            None => Ok(()),
+        }
     }
 
     /// Up to `max` records from `from` on. A record that no longer reads is left out.
     pub fn rows(&self, from: Seq, max: usize) -> Vec<Row> {
         let begin = self.records.partition_point(|entry| entry.head.seq < from);
         self.records[begin..].iter().filter_map(|entry| self.row(entry)).take(max).collect()
+    }
+
+    /// As [`Archive::rows`], of a file that sled goes on writing: none if any
+    /// of them was moved since.
+    pub fn rows_unmoved(&self, from: Seq, max: usize) -> Option<Vec<Row>> {
+        let begin = self.records.partition_point(|entry| entry.head.seq < from);
+        self.records[begin..].iter().take(max).map(|entry| self.row(entry)).collect()
     }
 
     /// The newest `max` records, oldest first.
@@ -136,7 +148,7 @@ impl Archive {
     fn row(&self, entry: &Entry) -> Option<Row> {
         let mut body = Vec::new();
         let mut buffer = vec![0; CELL_MAX];
-        for at in &entry.at {
+        for at in &self.places[entry.first..entry.first + usize::from(entry.head.parts)] {
             let len = read_most(&self.file, &mut buffer, *at);
             let cell = cell::decode(&buffer[..len])?;
             if (cell.head.seq, cell.head.stamp) != (entry.head.seq, entry.head.stamp) {
@@ -147,28 +159,20 @@ impl Archive {
         Some(Row { head: entry.head, body })
     }
 
-    fn settle(file: File, found: BTreeMap<(Name, u64), Found>) -> Self {
+    /// `spots` are in order and without doubles.
+    fn settle(file: File, spots: &[Spot], torn: Option<String>) -> Self {
         let mut archive = Self {
             file,
             records: Vec::new(),
             checkpoints: BTreeMap::new(),
             gap: None,
-            stamp_max: found.keys().map(|(_, stamp)| *stamp).max().unwrap_or(0),
+            places: Vec::with_capacity(spots.len()),
+            stamp_max: spots.iter().map(|spot| spot.head.stamp).max().unwrap_or(0),
+            torn,
         };
-        // By name, then by stamp: a later version takes the place of an earlier.
-        for ((name, _), found) in found {
-            let Some(entry) = found.whole() else { continue };
-            match name {
-                Name::Record(seq) => {
-                    archive.records.pop_if(|last| last.head.seq == seq);
-                    archive.records.push(entry);
-                }
-                Name::Checkpoint => {
-                    if let Some(name) = archive.row(&entry).and_then(|row| name_in(&row.body)) {
-                        archive.checkpoints.insert(name, entry);
-                    }
-                }
-                Name::Gap => archive.gap = Some(entry),
+        for version in spots.chunk_by(|a, b| a.version() == b.version()) {
+            if let Some(entry) = archive.entry(version) {
+                archive.add(entry);
             }
         }
         // Records of an older run behind those of a younger one were torn off
@@ -179,6 +183,42 @@ impl Archive {
             run_of(entry.head.stamp) == run
         });
         archive
+    }
+
+    /// One version of one value, if all of its parts were found.
+    fn entry(&mut self, version: &[Spot]) -> Option<Entry> {
+        let head = version.first()?.head;
+        let whole = version.len() == usize::from(head.parts)
+            && version.iter().zip(0..).all(|(spot, part)| spot.head.part == part);
+        let entry =
+            Entry { head, first: self.places.len(), sound: version.iter().all(|spot| spot.sound) };
+        whole.then(|| {
+            self.places.extend(version.iter().map(|spot| spot.at));
+            entry
+        })
+    }
+
+    /// Versions come by stamp: a later one takes the place of an earlier.
+    fn add(&mut self, entry: Entry) {
+        match entry.head.space {
+            Space::Journal => {
+                self.records.pop_if(|last| last.head.seq == entry.head.seq);
+                self.records.push(entry);
+            }
+            Space::Checkpoint => {
+                if let Some(name) = self.row(&entry).and_then(|row| name_in(&row.body)) {
+                    self.checkpoints.insert(name, entry);
+                }
+            }
+            Space::Gap => self.gap = Some(entry),
+        }
+    }
+}
+
+impl Spot {
+    /// What it is a part of: the value, then which writing of it.
+    fn version(&self) -> (Space, Seq, u64) {
+        (self.head.space, self.head.seq, self.head.stamp)
     }
 }
 
@@ -232,7 +272,7 @@ fn name_in(payload: &[u8]) -> Option<String> {
     String::from_utf8(rest.get(..usize::from(*len))?.to_vec()).ok()
 }
 
-fn collect(file: &File, len: u64) -> BTreeMap<(Name, u64), Found> {
+fn collect(file: &File, len: u64) -> (Vec<Spot>, Option<String>) {
     let mut buffer = vec![0; SEGMENT_LEN];
     let (mut ordered, mut lost) = (Vec::new(), Vec::new());
     for at in (0..len).step_by(SEGMENT_LEN) {
@@ -243,72 +283,61 @@ fn collect(file: &File, len: u64) -> BTreeMap<(Name, u64), Found> {
         }
     }
     ordered.sort_by_key(|segment| segment.lsn);
-    let end = sledlog::tail_end(&ordered, |at| {
+    let tail = sledlog::tail(&ordered, |at| {
         let mut bytes = vec![0; SEGMENT_LEN];
         let len = read_most(file, &mut bytes, at);
         bytes.truncate(len);
         bytes
     });
 
-    let mut found = BTreeMap::new();
+    let mut torn = None;
+    let mut spots = Vec::new();
+    let mut limit = SPOTS_BETWEEN;
+    let mut note = |at: u64, segment: &[u8], walk: &sledlog::Walk| {
+        note_all(segment, at, walk, &mut spots);
+        if spots.len() > limit {
+            clean(&mut spots);
+            limit = 2 * spots.len() + SPOTS_BETWEEN;
+        }
+    };
     for segment in &ordered {
         let len = read_most(file, &mut buffer, segment.at);
-        let mut walk = if segment.lsn < end {
+        let mut walk = if segment.lsn < tail.end {
             sledlog::walk(&buffer[..len], segment.lsn)
         } else {
             sledlog::Walk::default()
         };
-        walk.cut(end);
-        note_all(&buffer[..len], segment.at, &walk, &mut found);
+        if segment.lsn < tail.stable && !walk.complete {
+            torn.get_or_insert_with(|| format!("the segment at byte {} does not read", segment.at));
+        }
+        walk.cut(tail.end);
+        note(segment.at, &buffer[..len], &walk);
     }
     // Segments without a header: sled will not look at them, we do.
     for at in lost {
         let len = read_most(file, &mut buffer, at);
-        note_all(&buffer[..len], at, &sledlog::Walk::default(), &mut found);
+        if buffer[..len].iter().any(|byte| *byte != 0) {
+            torn.get_or_insert_with(|| format!("the segment at byte {at} has no header"));
+        }
+        note(at, &buffer[..len], &sledlog::Walk::default());
     }
-    found
+    clean(&mut spots);
+    (spots, torn)
 }
 
-fn note_all(
-    segment: &[u8],
-    at: u64,
-    walk: &sledlog::Walk,
-    found: &mut BTreeMap<(Name, u64), Found>,
-) {
+fn note_all(segment: &[u8], at: u64, walk: &sledlog::Walk, spots: &mut Vec<Spot>) {
     let mut bodies = walk.bodies.iter().peekable();
     for (place, cell) in cell::scan(segment) {
         while bodies.next_if(|body| body.end <= place).is_some() {}
         let sound = bodies.peek().is_some_and(|body| body.contains(&place));
-        note(cell.head, at + place as u64, sound, found);
+        spots.push(Spot { head: cell.head, at: at + place as u64, sound });
     }
 }
 
-fn note(head: Head, at: u64, sound: bool, found: &mut BTreeMap<(Name, u64), Found>) {
-    let name = match head.space {
-        Space::Journal => Name::Record(head.seq),
-        Space::Checkpoint => Name::Checkpoint,
-        Space::Gap => Name::Gap,
-    };
-    let (part, parts) = (usize::from(head.part), usize::from(head.parts));
-    let entry = found.entry((name, head.stamp)).or_insert_with(|| Found {
-        head: Head { part: 0, ..head },
-        at: vec![None; parts],
-        sound: vec![false; parts],
-    });
-    if entry.at.len() != parts || part >= parts {
-        return;
-    }
-    if entry.at[part].is_none() || (sound && !entry.sound[part]) {
-        entry.at[part] = Some(at);
-        entry.sound[part] = sound;
-    }
-}
-
-impl Found {
-    fn whole(self) -> Option<Entry> {
-        let at = self.at.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Entry { head: self.head, at, sound: self.sound.into_iter().all(|part| part) })
-    }
+/// Puts spots in order, and keeps one of each: a sound one, if there is any.
+fn clean(spots: &mut Vec<Spot>) {
+    spots.sort_unstable_by_key(|spot| (spot.version(), spot.head.part, !spot.sound));
+    spots.dedup_by_key(|spot| (spot.version(), spot.head.part));
 }
 
 /// Fills as much of `buffer` as the file gives. Where the disk refuses, what

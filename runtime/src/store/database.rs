@@ -135,7 +135,9 @@ impl Database {
                 self.sled.range(cell::journal_key(from, 0)..cell::journal_key(Seq::MAX, u16::MAX));
             while rows.len() < max {
                 let Some(first) = cells.next() else { break };
-                rows.push(gather(first.map_err(fault)?, &mut cells)?);
+                let row = gather(first.map_err(fault)?, &mut cells)?;
+                follows(rows.last(), &row)?;
+                rows.push(row);
             }
             Ok(rows)
         })
@@ -176,7 +178,7 @@ impl Database {
 
     /// Reads every record and follows the chain: what sled silently lost shows
     /// as a hole. Gives the last.
-    pub fn verify(&self, durable: Seq) -> Result<Option<Row>, Verdict> {
+    pub fn verify(&self) -> Result<Option<Row>, Verdict> {
         let mut failed = None;
         let mut page = Vec::new().into_iter();
         let mut next = 0;
@@ -194,12 +196,31 @@ impl Database {
             last = Some(row);
             Some(head)
         });
-        let checked = check_chain(rows, durable);
-        match (failed, checked) {
-            (Some(fault), _) => Err(Verdict::Fault(fault)),
-            (None, Err(unsound)) => Err(Verdict::Unsound(unsound)),
-            (None, Ok(())) => Ok(last),
+        let checked = check_chain(rows, 0);
+        match failed.map_or_else(|| self.verify_rest(), Err) {
+            Err(fault) => Err(Verdict::Fault(fault)),
+            Ok(()) => checked.map(|()| last).map_err(Verdict::Unsound),
         }
+    }
+
+    /// The index, both ways by its length, and what is no record.
+    fn verify_rest(&self) -> Result<(), Fault> {
+        contained(|| {
+            let (mut named, mut indexed) = (0_u64, 0_u64);
+            for pair in &*self.sled {
+                let (key, value) = pair.map_err(fault)?;
+                if key.first() == Some(&b'i') {
+                    indexed += 1;
+                    continue;
+                }
+                let cell = cell::decode(&value).ok_or_else(|| broken(&key))?;
+                named += u64::from(cell.head.part == 0 && cell.head.incident != 0);
+            }
+            match named == indexed {
+                true => Ok(()),
+                false => Err(Fault::Damaged("the index of incidents is not whole".into())),
+            }
+        })
     }
 
     pub fn checkpoint(&self, plugin: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -307,7 +328,7 @@ fn gather(
     (key, bytes): (sled::IVec, sled::IVec),
     cells: &mut impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
 ) -> Result<Row, Fault> {
-    let broken = || Fault::Damaged(format!("the value of {} does not hold its CRC", show(&key)));
+    let broken = || broken(&key);
     let first = cell::decode(&bytes).filter(|cell| cell.head.part == 0).ok_or_else(broken)?;
     let mut row = Row { head: first.head, body: first.payload.to_vec() };
     for part in 1..first.head.parts {
@@ -339,10 +360,24 @@ fn missing(seq: Seq) -> Fault {
     Fault::Damaged(format!("record {seq} is named by its incident and absent"))
 }
 
+fn broken(key: &[u8]) -> Fault {
+    Fault::Damaged(format!("the value of {} does not hold its CRC", show(key)))
+}
+
 fn show(key: &[u8]) -> String {
     match journal_name(key) {
         Ok((seq, _)) if key[0] == Space::Journal.byte() => format!("record {seq}"),
         _ => String::from_utf8_lossy(key).into_owned(),
+    }
+}
+
+fn follows(before: Option<&Row>, row: &Row) -> Result<(), Fault> {
+    match before {
+        Some(before) if before.head.seq != row.head.prev => Err(Fault::Damaged(format!(
+            "record {} follows {}, and {} was found",
+            row.head.seq, row.head.prev, before.head.seq
+        ))),
+        _ => Ok(()),
     }
 }
 

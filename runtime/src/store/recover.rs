@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{Archive, check_chain, run_of};
+use super::archive::{Archive, Row, check_chain, run_of};
 use super::cell::Head;
 use super::database::{Batch, Database, Fault, Verdict, environment};
 use super::mark::Mark;
@@ -46,6 +46,8 @@ pub enum Backend {
 
 pub struct Loaded {
     pub backend: Backend,
+    /// The raw file of a live backend as it was, for a first replay.
+    pub raw: Option<Archive>,
     /// Why nothing can be written.
     pub refused: Option<Fault>,
     /// The last record found.
@@ -111,9 +113,19 @@ impl Stamps {
     }
 }
 
+/// How closely an existing database is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The raw file tells all that sled could lose. sled is asked for the end
+    /// only, because what it has read once it keeps in memory.
+    Raw,
+    /// Something did not read: sled shows every record.
+    Thorough,
+}
+
 /// Loads the store at `place`. An error means that nothing can be read either,
 /// or that another process has it.
-pub fn load(place: &Place, cache_bytes: u64) -> Result<Loaded, Fault> {
+pub fn load(place: &Place, cache_bytes: u64, look: Look) -> Result<Loaded, Fault> {
     let settled = place.settle();
     let mark = Mark::read(&place.mark());
     let archive = Archive::read(&place.readable()).map_err(|error| environment(&error))?;
@@ -122,7 +134,7 @@ pub fn load(place: &Place, cache_bytes: u64) -> Result<Loaded, Fault> {
     // Without a mark, all that is intact is taken for durable.
     let intact = archive.as_ref().map_or(0, Archive::last);
     let durable = mark.map_or(intact, |mark| mark.durable);
-    let mut loader = Loader { place, cache_bytes, durable, run };
+    let mut loader = Loader { place, cache_bytes, look, durable, run };
     match (settled, archive) {
         (Err(error), archive) => Ok(loader.read_only(archive, environment(&error))),
         (Ok(()), Some(archive)) => loader.existing(archive),
@@ -133,6 +145,7 @@ pub fn load(place: &Place, cache_bytes: u64) -> Result<Loaded, Fault> {
 struct Loader<'a> {
     place: &'a Place,
     cache_bytes: u64,
+    look: Look,
     durable: Seq,
     run: u64,
 }
@@ -155,7 +168,7 @@ impl Loader<'_> {
         match self.open_sound(&archive) {
             Ok((database, last)) => {
                 let gap = database.gap().ok().flatten().and_then(|json| parse_gap(&json));
-                Ok(self.live(database, last, gap))
+                Ok(Loaded { raw: Some(archive), ..self.live(database, last, gap) })
             }
             Err(Verdict::Fault(Fault::Busy)) => Err(Fault::Busy),
             Err(Verdict::Fault(Fault::Damaged(why))) => self.replace(Some(archive), why),
@@ -169,8 +182,13 @@ impl Loader<'_> {
         let _attempt = Attempt::begin(self.place.opening()).map_err(Verdict::Fault)?;
         let database =
             Database::open(&self.place.db(), self.cache_bytes).map_err(Verdict::Fault)?;
-        match database.verify(self.durable) {
-            Ok(last) => Ok((database, last.map_or(0, |row| row.head.seq))),
+        let verified = match self.look {
+            Look::Raw => database.newest(1).map(|mut rows| rows.pop()).map_err(Verdict::Fault),
+            Look::Thorough => database.verify(),
+        };
+        let verified = verified.and_then(|last| reaches(last, self.durable));
+        match verified {
+            Ok(last) => Ok((database, last)),
             Err(verdict) => {
                 database.close();
                 Err(verdict)
@@ -224,6 +242,7 @@ impl Loader<'_> {
     fn live(&mut self, database: Database, last: Seq, gap: Option<Gap>) -> Loaded {
         Loaded {
             backend: Backend::Live(database),
+            raw: None,
             refused: None,
             last,
             used: gap.as_ref().map_or(0, |gap| gap.used).max(last).max(self.durable),
@@ -237,6 +256,7 @@ impl Loader<'_> {
         let last = archive.as_ref().map_or(0, Archive::last);
         Loaded {
             backend: archive.map_or(Backend::Absent, Backend::ReadOnly),
+            raw: None,
             refused: Some(refused),
             last,
             used: last.max(self.durable),
@@ -276,6 +296,15 @@ fn salvage(
     let used = prev.max(durable) + SEQ_SKIP;
     let first_lost = check_chain(heads.into_iter(), durable).err().map(|found| found.first_lost);
     Ok(Gap { used, why: String::new(), salvaged, first_lost, aside: String::new() })
+}
+
+fn reaches(last: Option<Row>, durable: Seq) -> Result<Seq, Verdict> {
+    let last = last.map_or(0, |row| row.head.seq);
+    if last < durable {
+        let why = format!("sled shows records up to {last}, and {durable} was durable");
+        return Err(Verdict::Fault(Fault::Damaged(why)));
+    }
+    Ok(last)
 }
 
 fn parse_gap(json: &[u8]) -> Option<Gap> {

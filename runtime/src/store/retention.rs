@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::archive::Row;
+use super::archive::{Archive, Row};
 use super::cell::Head;
 use super::database::{Batch, Database, Fault};
 use super::recover::Stamps;
@@ -98,43 +98,34 @@ impl Plan {
     }
 }
 
-/// Reads all records of `from` page by page.
-pub fn for_each_row(
-    from: &Database,
-    mut each: impl FnMut(Vec<Row>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let mut next = 0;
-    loop {
-        let rows = from.rows(next, PAGE_ROWS)?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        next = last.head.seq + 1;
-        each(rows)?;
-    }
-}
-
 /// Copies the records that are kept within `budget` bytes into the empty `to`.
+/// The source is the raw file: read through sled, all of it would stay in memory.
 pub fn copy_records(
-    from: &Database,
+    from: &Archive,
     to: &Database,
     budget: u64,
     stamps: &Stamps,
 ) -> Result<(), Fault> {
-    let mut weights = Vec::new();
-    for_each_row(from, |rows| {
-        weights.extend(rows.iter().map(Weight::of));
-        Ok(())
-    })?;
-    let plan = Plan::new(weights.into_iter(), budget);
+    let plan = Plan::new(pages(from).flatten().map(|row| Weight::of(&row)), budget);
     let mut prev = 0;
-    for_each_row(from, |rows| {
+    for rows in pages(from) {
         let mut batch = Batch::default();
         for row in rows.iter().filter(|row| plan.keeps(&row.head)) {
             batch.record(Head { prev, stamp: stamps.next(), ..row.head }, &row.body);
             prev = row.head.seq;
         }
-        to.apply(batch)
-    })?;
+        to.apply(batch)?;
+    }
     to.sync()
+}
+
+fn pages(from: &Archive) -> impl Iterator<Item = Vec<Row>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let rows = from.rows(next, PAGE_ROWS);
+        next = rows.last()?.head.seq + 1;
+        Some(rows)
+    })
 }
 
 /// Copies what is no record, and syncs it.

@@ -26,6 +26,9 @@ use crate::model::{Event, IncidentId, Seq};
 
 pub struct Shared {
     backend: RwLock<Backend>,
+    /// The file as it was when it was opened. The daemon begins by replaying
+    /// it all; read through sled, it would all stay in sled's memory.
+    raw: Mutex<Option<Arc<Archive>>>,
     queue: Mutex<Queue>,
     /// Something was queued, or the store is closing.
     pub wake: Condvar,
@@ -80,13 +83,14 @@ pub struct Pending {
 impl Shared {
     pub fn new(
         place: Place,
-        backend: Backend,
+        (backend, raw): (Backend, Option<Archive>),
         queue: Queue,
         durable: Durable,
         stamps: Stamps,
     ) -> Self {
         Self {
             backend: RwLock::new(backend),
+            raw: Mutex::new(raw.map(Arc::new)),
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             durable: watch::Sender::new(durable),
@@ -116,9 +120,30 @@ impl Shared {
         // The queue first: what the writer moves meanwhile is then seen twice,
         // not missed.
         let waiting = self.waiting(|pending| pending.seq >= from, max);
-        let written =
-            self.written(|database| database.rows(from, max), |archive| archive.rows(from, max))?;
+        let raw = self.raw_from(from);
+        let written = self.written(
+            |database| {
+                let begun = raw.as_ref().and_then(|raw| raw.rows_unmoved(from, max));
+                let mut rows = begun.unwrap_or_default();
+                let next = rows.last().map_or(from, |row| row.head.seq + 1);
+                rows.extend(database.rows(next, max - rows.len())?);
+                Ok(rows)
+            },
+            |archive| archive.rows(from, max),
+        )?;
         Ok(joined(written, waiting, max))
+    }
+
+    /// The raw file, if it holds records from `from` on. A replay that has come
+    /// past its end was what it was kept for.
+    fn raw_from(&self, from: Seq) -> Option<Arc<Archive>> {
+        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        raw.take_if(|raw| raw.last() < from);
+        raw.clone()
+    }
+
+    pub fn forget_raw(&self) {
+        *self.raw.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The newest `max` records, oldest first.

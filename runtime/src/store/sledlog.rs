@@ -43,7 +43,7 @@ pub struct Walk {
     /// Log position just behind the last of them.
     pub end_lsn: u64,
     /// It was read up to its cap, or to where no message fits any more.
-    complete: bool,
+    pub complete: bool,
     /// Batches begun: the log position they need, and how many bodies came before.
     batches: Vec<(u64, usize)>,
 }
@@ -65,10 +65,20 @@ pub fn segment(bytes: &[u8], at: u64) -> Option<Segment> {
     })
 }
 
+/// Where the log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// What lies before was stable when a later segment was begun: no crash
+    /// can have torn it.
+    pub stable: u64,
+    /// What lies behind is not part of the log.
+    pub end: u64,
+}
+
 /// Where sled will say that the log ends. Behind the newest place known to be
 /// stable, segments must follow one another and each message must read; at the
 /// first that does not, sled cuts. `segments` are in log order.
-pub fn tail_end(segments: &[Segment], mut read: impl FnMut(u64) -> Vec<u8>) -> u64 {
+pub fn tail(segments: &[Segment], mut read: impl FnMut(u64) -> Vec<u8>) -> Tail {
     let stable = segments.iter().map(|segment| segment.stable).max().unwrap_or(0);
     let stable = u64::try_from(stable).unwrap_or(0);
     let first = stable / SEGMENT_LEN as u64 * SEGMENT_LEN as u64;
@@ -84,7 +94,7 @@ pub fn tail_end(segments: &[Segment], mut read: impl FnMut(u64) -> Vec<u8>) -> u
         }
         expected += SEGMENT_LEN as u64;
     }
-    end
+    Tail { stable: first, end }
 }
 
 /// Reads messages until one does not read.

@@ -28,26 +28,31 @@ impl Busy {
         result
     }
 
-    fn since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Runs `tell` if the writer has been there for too long, and keeps it from
+    /// coming back meanwhile: what it says afterwards is newer.
+    fn if_stalled(&self, tell: impl FnOnce(Duration)) {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waited) = since.map(|since| since.elapsed())
+            && waited >= STALL
+        {
+            tell(waited);
+        }
     }
 }
 
 /// Looks until the writer is `finished`.
 pub fn watch(shared: &Arc<Shared>, place: &Place, finished: &Receiver<()>) {
     while finished.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-        let Some(since) = shared.busy.since() else { continue };
-        if since.elapsed() < STALL {
-            continue;
-        }
-        let text = format!(
-            "wanted to write the journal in {}, found: the disk has not answered for {} s; look \
-             in the kernel's log for a failing disk",
-            place.dir().display(),
-            since.elapsed().as_secs(),
-        );
-        // The writer itself takes it back, by its next commit.
-        shared.set_condition("store.failing", text.clone());
-        shared.durable.send_modify(|durable| durable.failing = Some(text));
+        shared.busy.if_stalled(|waited| {
+            let text = format!(
+                "wanted to write the journal in {}, found: the disk has not answered for {} s; \
+                 look in the kernel's log for a failing disk",
+                place.dir().display(),
+                waited.as_secs(),
+            );
+            // The writer takes it back once its commit is through.
+            shared.set_condition("store.failing", text.clone());
+            shared.durable.send_modify(|durable| durable.failing = Some(text));
+        });
     }
 }

@@ -30,6 +30,7 @@ use crate::model::event::Class;
 /// Records and bytes of one commit.
 const BATCH_RECORDS: usize = 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
+
 pub struct Writer {
     pub shared: Arc<Shared>,
     pub place: Place,
@@ -57,6 +58,8 @@ pub struct State {
     mark: Option<MarkFile>,
     reserve_tried: Option<Instant>,
     last_words: bool,
+    /// A sync failed: what the file reads back may not be on the disk.
+    unsure: bool,
 }
 
 enum Gathered {
@@ -89,10 +92,7 @@ impl Writer {
                 }
             }
             match self.gather() {
-                Gathered::Records(records) => {
-                    let shared = Arc::clone(&self.shared);
-                    self.trouble = shared.busy.during(|| self.commit(&records)).err();
-                }
+                Gathered::Records(records) => self.trouble = self.commit(&records).err(),
                 Gathered::Suspect(fault) => self.trouble = Some(fault),
                 Gathered::Closed => return,
             }
@@ -141,7 +141,7 @@ impl Writer {
         // On the last of the room only what must be kept is written.
         let tight = self.reserve.given_up();
         let written = |pending: &&Arc<Pending>| !(tight && pending.class == Class::Telemetry);
-        let last = self.write(records.iter().filter(written))?;
+        let last = self.shared.busy.during(|| self.write(records.iter().filter(written)))?;
         if !records.is_empty() {
             hit(Failpoint::JournalAfterCommit);
         }

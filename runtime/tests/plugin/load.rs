@@ -208,7 +208,10 @@ fn one_bad_plugin_costs_no_other_its_place() {
     let checkpoints: Arc<dyn CheckpointStore> = rig.checkpoints.clone();
     let floors = [("test".to_owned(), 3)].into();
     let mut outcomes = Vec::new();
-    start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events, |it| outcomes.push(it));
+    start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events, |it| {
+        outcomes.push(it);
+        std::ops::ControlFlow::Continue(())
+    });
     assert!(matches!(
         outcomes[0].result.as_ref().unwrap_err().cause,
         Cause::Package(PackageError::Name { .. })

@@ -281,6 +281,10 @@ async fn at_each_point_with_the_daemon_dead_too_the_next_one_knows() {
         let point = point.name();
         let (mut rig, started) = start_at(point).await;
         let executed = started.is_ok();
+        if executed {
+            // On a busy machine the kill below could come before its first line.
+            eventually("the first wrote", || rig.ledger().len() == 1);
+        }
         rig.workloads = None;
         match started {
             Ok(pid) if point.contains("exit") => kill(pid, Signal::KILL),

@@ -234,14 +234,18 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // Twice: what is killed first may have been forking.
-        for _ in 0..2 {
+        self.workloads = None;
+        // Again and again: what is killed may have been forking, and a daemon
+        // that is letting go may have been adopting.
+        let kill_all = || {
             for pid in self.shims().into_iter().chain(self.members()) {
                 kill(pid, rustix::process::Signal::KILL);
             }
-        }
+        };
+        kill_all();
         if let Some(home) = &self.cgroup_home {
             eventually("its cgroups are gone", || {
+                kill_all();
                 let _ = fs::remove_dir(home.join("a"));
                 fs::remove_dir(home).is_ok() || !home.exists()
             });

@@ -108,8 +108,8 @@ impl Project {
 fn cargo_version(dir: &Path) -> Result<String> {
     let manifest = dir.join("Cargo.toml");
     let own = read_toml(&manifest)?;
-    let version = &own["package"]["version"];
-    if let Some(version) = version.as_str() {
+    let version = own.get("package").and_then(|it| it.get("version"));
+    if let Some(version) = version.and_then(|it| it.as_str()) {
         return Ok(version.to_owned());
     }
     for above in dir.canonicalize()?.ancestors().skip(1) {
@@ -154,4 +154,62 @@ fn read_golden(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         }
     }
     Ok(golden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOUT: &str =
+        "name = \"hot\"\nsequence = 2\nworld = \"healer\"\n[limits]\nmemory_bytes = 9\n";
+
+    fn folder(about: &str, cargo: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("plugin.toml"), about).unwrap();
+        std::fs::write(dir.path().join("Cargo.toml"), cargo).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_version_is_the_crates_own_or_its_workspaces() {
+        let own = folder(ABOUT, "[package]\nversion = \"1.2.3\"\n");
+        let project = Project::open(own.path()).unwrap();
+        assert_eq!(project.file_name(), "hot-1.2.3.plugin");
+        assert_eq!((project.world, project.manifest("acme").sequence), (World::Healer, 2));
+
+        let root = folder(ABOUT, "[workspace.package]\nversion = \"4.5.6\"\n");
+        let inner = root.path().join("plugins/hot");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join("plugin.toml"), ABOUT).unwrap();
+        std::fs::write(inner.join("Cargo.toml"), "[package]\nversion.workspace = true\n").unwrap();
+        assert_eq!(Project::open(&inner).unwrap().version, "4.5.6");
+    }
+
+    #[test]
+    fn only_recordings_become_golden() {
+        let dir = folder(ABOUT, "[package]\nversion = \"1.2.3\"\n");
+        std::fs::create_dir(dir.path().join("golden")).unwrap();
+        for name in ["a.jsonl", "b.txt"] {
+            std::fs::write(dir.path().join("golden").join(name), "{}").unwrap();
+        }
+        let project = Project::open(dir.path()).unwrap();
+        assert_eq!(project.golden.keys().collect::<Vec<_>>(), ["a.jsonl"]);
+    }
+
+    #[test]
+    fn a_mistake_in_plugin_toml_is_named() {
+        let cargo = "[package]\nversion = \"1.2.3\"\n";
+        for (about, word) in [
+            (ABOUT.replace("healer", "heeler"), "found \"heeler\""),
+            (ABOUT.replace("sequence", "sequel"), "unknown field `sequel`"),
+            (ABOUT.replace("sequence = 2\n", ""), "missing field `sequence`"),
+        ] {
+            let error = Project::open(folder(&about, cargo).path()).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{error:#}");
+        }
+        let error = Project::open(folder(ABOUT, "[package]\n").path()).unwrap_err();
+        assert!(format!("{error:#}").contains("says no version"), "{error:#}");
+        let error = Project::open(Path::new("/nonexistent")).unwrap_err();
+        assert!(format!("{error:#}").contains("a plugin's folder?"), "{error:#}");
+    }
 }

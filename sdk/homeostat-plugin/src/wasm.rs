@@ -32,10 +32,8 @@ pub fn build(dir: &Path) -> Result<Vec<u8>> {
 
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module).context(
-        "the module carries no world: does the crate say `detector!(..)` or `healer!(..)`?",
-    )?;
-    Ok(encoder.encode()?)
+    encoder.validate(true).module(module)?;
+    encoder.encode()
 }
 
 /// The part of cargo's messages that names what it made.

@@ -44,6 +44,14 @@ pub struct Row<'a> {
     values: &'a [f64],
 }
 
+/// One thing of a frame, see [`Frame::events`].
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Row(Row<'a>),
+    Mark(&'a Mark),
+    Line(&'a Line),
+}
+
 impl<'a> Frame<'a> {
     pub fn new(series: &'a [Series], raw: &'a RawFrame) -> Self {
         Self { series, raw }
@@ -69,12 +77,30 @@ impl<'a> Frame<'a> {
 
     /// Oldest first.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'a>> + use<'a> {
-        let (series, raw) = (self.series, self.raw);
-        raw.rows.iter().enumerate().map(move |(at, age_ms)| {
-            let from = at * series.len();
-            let values = raw.values.get(from..from + series.len()).unwrap_or(&[]);
-            Row { age_ms: *age_ms, series, values }
+        let frame = *self;
+        (0..self.raw.rows.len()).map(move |at| frame.row(at))
+    }
+
+    /// Rows, marks and lines in the order of their ages. Of the same age, rows
+    /// come first (what they read was so before the mark), then marks (a process
+    /// starts, then speaks), then lines.
+    pub fn events(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
+        let (rows, marks, lines) = (self.rows(), self.marks(), self.lines());
+        let ages = rows.map(|row| row.age_ms);
+        let ages = ages.chain(marks.iter().map(|mark| mark.age_ms));
+        let order = by_age(ages.chain(lines.iter().map(|line| line.age_ms)));
+        let (frame, rows) = (*self, self.raw.rows.len());
+        order.into_iter().map(move |at| match at {
+            at if at < rows => Event::Row(frame.row(at)),
+            at if at < rows + marks.len() => Event::Mark(&marks[at - rows]),
+            at => Event::Line(&lines[at - rows - marks.len()]),
         })
+    }
+
+    fn row(&self, at: usize) -> Row<'a> {
+        let from = at * self.series.len();
+        let values = self.raw.values.get(from..from + self.series.len()).unwrap_or(&[]);
+        Row { age_ms: self.raw.rows[at], series: self.series, values }
     }
 
     /// The readings of one series, `(age-ms, value)`, oldest first; holes are
@@ -113,6 +139,18 @@ impl<'a> Row<'a> {
             .filter(|((_, value), _)| !value.is_nan())
             .map(|((column, value), series)| (column, series, *value))
     }
+}
+
+/// Positions in the order of their ages, equal ones as they came. What comes is
+/// nearly in order already, and a sort of the standard library would be a
+/// twentieth of a plugin's code.
+fn by_age(ages: impl Iterator<Item = u64>) -> Vec<usize> {
+    let mut order: Vec<(u64, usize)> = Vec::new();
+    for (at, age_ms) in ages.enumerate() {
+        let place = order.iter().rposition(|(before, _)| *before <= age_ms);
+        order.insert(place.map_or(0, |place| place + 1), (age_ms, at));
+    }
+    order.into_iter().map(|(_, at)| at).collect()
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -174,6 +212,38 @@ mod tests {
         assert_eq!(frame.latest(7), None);
         assert_eq!(Frame::new(&[], &raw).rows().len(), 2);
         assert_eq!(Frame::new(&[], &raw).latest(0), None);
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_their_ages_rows_then_marks_then_lines() {
+        let mark = |age_ms| Mark {
+            target: "box".into(),
+            age_ms,
+            what: format!("m{age_ms}"),
+            attrs: vec![],
+        };
+        let line = |age_ms| Line {
+            target: "box".into(),
+            source: "output".into(),
+            age_ms,
+            priority: 6,
+            text: format!("l{age_ms}"),
+        };
+        let raw = RawFrame {
+            rows: vec![10, 30],
+            marks: vec![mark(30), mark(5), mark(10)],
+            lines: vec![line(10), line(40), line(7)],
+            ..RawFrame::default()
+        };
+        let told: Vec<_> = Frame::new(&[], &raw)
+            .events()
+            .map(|event| match event {
+                Event::Row(row) => format!("r{}", row.age_ms),
+                Event::Mark(mark) => mark.what.clone(),
+                Event::Line(line) => line.text.clone(),
+            })
+            .collect();
+        assert_eq!(told, ["m5", "l7", "r10", "m10", "l10", "r30", "m30", "l40"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Attrs, Finding, Instant, Value, attr};
+use crate::types::{Attrs, CRITICAL, Finding, Instant, NOTE, Value, attr};
 
 /// One target of the incident's surroundings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +76,9 @@ pub struct Incident {
 impl Incident {
     /// What is wrong with the root itself, worst first.
     pub fn root_findings(&self) -> Vec<&Finding> {
-        let mut found: Vec<_> = self.findings.iter().filter(|it| it.target == self.root).collect();
-        found.sort_by_key(|it| std::cmp::Reverse(it.severity));
-        found
+        let of_root = || self.findings.iter().filter(|it| it.target == self.root);
+        let by_severity = (NOTE..=CRITICAL).rev();
+        by_severity.flat_map(|wanted| of_root().filter(move |it| it.severity == wanted)).collect()
     }
 
     /// The catalogue's entry for `action` on `target`.

@@ -61,10 +61,10 @@ pub mod testkit;
 mod types;
 
 pub use detector::{Detector, NoConfig, Resumable};
-pub use frame::{Frame, RawFrame, Row};
+pub use frame::{Event, Frame, RawFrame, Row};
 pub use heal::{Attempt, Decision, Incident, Node, Pause, Proposal, Remedy};
 pub use healer::Healer;
 pub use types::{
-    Attrs, CRITICAL, ERROR, Error, Finding, Instant, Line, Mark, NOTE, Report, Series, Value,
-    WARNING, attr,
+    Attrs, CRITICAL, ERROR, Error, FINDINGS_MAX, Finding, Instant, Line, Mark, NOTE, Report,
+    Series, Value, WARNING, attr,
 };

@@ -14,6 +14,9 @@ pub const WARNING: u8 = 1;
 pub const ERROR: u8 = 2;
 pub const CRITICAL: u8 = 3;
 
+/// Most findings that the daemon takes in one report; more are a fault.
+pub const FINDINGS_MAX: usize = 256;
+
 /// A value of an open vocabulary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -281,4 +284,43 @@ impl Finding {
 pub struct Report {
     pub findings: Vec<Finding>,
     pub unjudged: Vec<String>,
+}
+
+impl Report {
+    /// Makes it one that the daemon takes: of more than [`FINDINGS_MAX`] the
+    /// worst are kept, and the targets of the others become unjudged.
+    pub fn fit(mut self) -> Self {
+        if self.findings.len() <= FINDINGS_MAX {
+            return self;
+        }
+        let mut found = std::mem::take(&mut self.findings);
+        for severity in (NOTE..=CRITICAL).rev() {
+            for finding in found.extract_if(.., |it| it.severity == severity) {
+                if self.findings.len() < FINDINGS_MAX {
+                    self.findings.push(finding);
+                } else if !self.unjudged.contains(&finding.target) {
+                    self.unjudged.push(finding.target);
+                }
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_is_too_long_keeps_the_worst_and_says_what_it_leaves_out() {
+        let one = |n: usize| {
+            let severity = if n == FINDINGS_MAX { CRITICAL } else { WARNING };
+            Finding::new("kind", &format!("workload:{n}"), "it").severity(severity)
+        };
+        let report = Report { findings: (0..=FINDINGS_MAX).map(one).collect(), unjudged: vec![] };
+        let fit = report.fit();
+        assert_eq!(fit.findings.len(), FINDINGS_MAX);
+        assert_eq!(fit.findings[0].severity, CRITICAL);
+        assert_eq!(fit.unjudged, [format!("workload:{}", FINDINGS_MAX - 1)]);
+    }
 }

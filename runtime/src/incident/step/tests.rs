@@ -22,6 +22,7 @@ struct World {
     down: BTreeSet<TargetId>,
     exits: BTreeMap<AttemptId, ExitStatus>,
     gone: BTreeSet<String>,
+    blind: bool,
     asked: Vec<(IncidentId, String)>,
 }
 
@@ -58,6 +59,7 @@ impl World {
             down: BTreeSet::new(),
             exits: BTreeMap::new(),
             gone: BTreeSet::new(),
+            blind: false,
             asked: Vec::new(),
         }
     }
@@ -106,6 +108,7 @@ impl World {
                     true => HealerState::Gone { why: "quarantined".into() },
                     false => HealerState::Idle,
                 },
+                blind: &|_| self.blind,
             },
         )
     }
@@ -245,6 +248,20 @@ fn good_proofs_are_not_enough_while_the_finding_stands() {
     world.after(5_001);
     assert_eq!(world.outcome(id), AttemptOutcome::Failed);
     assert_eq!(world.phase(), "deciding", "a failed proof is decided upon again");
+}
+
+#[test]
+fn a_proof_releases_what_a_quarantined_detector_can_no_longer_take_back() {
+    let mut world = World::new();
+    world.raise("probe.failing", &a());
+    world.act(done());
+    world.blind = true;
+    world.settle();
+    assert_eq!(world.phase(), "proving", "being blind is no proof");
+    world.proofs(3);
+    assert_eq!(world.phase(), "recovered");
+    world.after(10_000);
+    assert_eq!((world.phase(), world.incidents.open().count()), ("closed", 0));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_full_backlog_drops_telemetry_only_and_the_journal_says_so() {
     let told = journal.append(at(2), audit()).seq;
     wait_durable(&journal.durable(), told);
     let records = replay(&store.reader());
-    let kept = |event: &Event| matches!(event, Event::ModeChanged { .. });
+    let kept = |event: &Event| matches!(event, Event::Paused { .. });
     assert_eq!(records.iter().filter(|record| kept(&record.event)).count() as u64, audits + 1);
     let gaps = gaps(&records);
     let [Event::JournalGap { why, first_lost: Some(first), .. }] = gaps[..] else {

@@ -67,7 +67,7 @@ fn check(dir: &Path, durable: Seq, what: &str) {
     let records = replay(&opened.store.reader());
     let last = records.last().map_or(0, |record| record.seq);
     assert!(last >= durable, "{what}: {durable} was durable, the journal ends at {last}");
-    let audits = records.iter().filter(|record| matches!(record.event, Event::ModeChanged { .. }));
+    let audits = records.iter().filter(|record| matches!(record.event, Event::Paused { .. }));
     assert!(audits.count() as u64 >= durable / 2, "{what}");
     opened.store.close();
 }

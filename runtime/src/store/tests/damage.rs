@@ -48,6 +48,11 @@ impl Damaged {
                 assert_eq!(self.written.get(record.seq as usize - 1), Some(record), "{what}");
             }
         }
+        for id in found.iter().filter_map(|record| record.event.incident(record.seq)) {
+            let of_it = |record: &&Record| record.event.incident(record.seq) == Some(id);
+            let wanted: Vec<_> = found.iter().filter(of_it).cloned().collect();
+            assert_eq!(reader.incident(id).unwrap(), wanted, "{what}: {id}");
+        }
         let lost = self.written.len() - found.len();
         let mut journal = opened.store.journal();
         let next = journal.append(at(1), audit());
@@ -56,7 +61,7 @@ impl Damaged {
         let told = gaps(&after).len();
         if opened.conditions.is_empty() {
             assert_eq!((lost, told), (0, 0), "{what}: lost in silence");
-            assert_eq!(next.seq, RECORDS + 1, "{what}");
+            assert_eq!(next.seq, self.written.len() as u64 + 1, "{what}");
         } else {
             assert_eq!(told, 1, "{what}");
             assert!(next.seq > RECORDS + SEQ_SKIP, "{what}: {}", next.seq);

@@ -41,7 +41,7 @@ fn the_store_stays_below_its_ceiling_and_drops_in_order() {
     let kept = replay(&reader);
     assert!(kept.len() > 1_000 && (kept.len() as u64) < appended, "{} of {appended}", kept.len());
     let count = |wanted: fn(&Event) -> bool| kept.iter().filter(|r| wanted(&r.event)).count();
-    assert_eq!(count(|event| matches!(event, Event::ModeChanged { .. })), audits);
+    assert_eq!(count(|event| matches!(event, Event::Paused { .. })), audits);
     assert_eq!(reader.incident(IncidentId(open_one)).unwrap().len(), 1);
     // There is telemetry left to drop, so the closed incident stays.
     assert_eq!(reader.incident(IncidentId(closed)).unwrap().len(), 2);

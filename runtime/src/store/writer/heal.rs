@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Writer;
 use crate::store::database::Fault;
-use crate::store::recover::{Backend, load};
+use crate::store::recover::{Backend, Look, load};
 use crate::store::reserve::free_bytes;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -33,16 +33,31 @@ impl Writer {
                 return true;
             }
         }
-        self.trouble = self.reopen().and_then(|()| self.commit(&[])).err();
+        let look = if matches!(fault, Fault::Damaged(_)) { Look::Thorough } else { Look::Raw };
+        self.state.unsure |= !full && matches!(&*self.shared.backend(), Backend::Live(_));
+        let reopened = self.reopen(look).and_then(|()| self.write_anew());
+        self.trouble = reopened.and_then(|()| self.commit(&[])).err();
         true
     }
 
-    fn reopen(&mut self) -> Result<(), Fault> {
+    /// After a sync that failed, the kernel may hold pages as clean that never
+    /// reached the disk, and the next sync succeeds without them. Only what is
+    /// written again is known to be there.
+    fn write_anew(&mut self) -> Result<(), Fault> {
+        if self.state.unsure {
+            self.copy(u64::MAX)?;
+            self.state.unsure = false;
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, look: Look) -> Result<(), Fault> {
+        self.shared.forget_raw();
         let mut backend = self.shared.backend_mut();
         if let Backend::Live(database) = std::mem::replace(&mut *backend, Backend::Absent) {
             database.close();
         }
-        let loaded = load(&self.place, self.limits.cache_bytes)?;
+        let loaded = load(&self.place, self.limits.cache_bytes, look)?;
         *backend = loaded.backend;
         drop(backend);
         self.last = loaded.last;
@@ -63,8 +78,8 @@ impl Writer {
     pub fn publish(&self, fault: &Fault) {
         let waiting = self.shared.queue().pending.len();
         let text = format!(
-            "wanted to write the journal in {}, found: {fault}; {}. {waiting} records wait in memory and are \
-             written once it works",
+            "wanted to write the journal in {}, found: {fault}; {}. {waiting} records wait in \
+             memory and are written once it works",
             self.place.dir().display(),
             advice(fault),
         );

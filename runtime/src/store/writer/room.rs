@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Limits, Writer};
+use crate::store::archive::Archive;
 use crate::store::database::{Database, Fault, environment};
 use crate::store::recover::Backend;
 use crate::store::retention;
@@ -42,7 +43,7 @@ impl Writer {
             Backend::Live(database) if database.bytes() > self.copy_at => database.bytes(),
             _ => return Ok(()),
         };
-        match self.copy() {
+        match self.copy(self.limits.budget()) {
             Ok(now) => {
                 // Not at once again where audit alone is too much.
                 self.copy_at = self.limits.copy_at().max(now + self.limits.max_bytes / 8);
@@ -66,14 +67,19 @@ impl Writer {
         }
     }
 
-    fn copy(&self) -> Result<u64, Fault> {
+    /// Puts a fresh copy of the database, less what is above `budget` bytes of
+    /// records, in its place. Gives the size of its file.
+    pub(super) fn copy(&self, budget: u64) -> Result<u64, Fault> {
         let io = |error: io::Error| environment(&error);
         self.place.remove_next().map_err(io)?;
-        let new = Database::open(&self.place.next(), self.limits.cache_bytes)?;
         let stamps = &self.shared.stamps;
-        if let Backend::Live(old) = &*self.shared.backend() {
-            retention::copy_records(old, &new, self.limits.budget(), stamps)?;
-        }
+        let old = Archive::read(&self.place.db()).map_err(io)?;
+        let old = old.ok_or_else(|| Fault::Damaged("its file is gone".into()))?;
+        old.check(self.last).map_err(|found| Fault::Damaged(found.why))?;
+        let new = Database::open(&self.place.next(), self.limits.cache_bytes)?;
+        retention::copy_records(&old, &new, budget, stamps)?;
+        drop(old);
+        self.shared.forget_raw();
         // Records are this thread's alone. Checkpoints are not: who writes one
         // waits until the new database is in place.
         let mut backend = self.shared.backend_mut();

@@ -19,6 +19,12 @@ pub struct Config {
     /// While it behaves, it says that something is wrong with this target.
     #[serde(default)]
     finding: Option<String>,
+    #[serde(default = "million")]
+    count: usize,
+}
+
+fn million() -> usize {
+    1_000_000
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -30,7 +36,8 @@ pub enum How {
     Loop,
     /// Takes memory until there is none.
     Memory,
-    /// Returns a million findings.
+    /// Returns `count` findings, a million by default. How many of them its
+    /// memory can hold is the host's to say.
     Flood,
     /// Judges nothing: every bound target is unjudged.
     Silent,
@@ -141,8 +148,16 @@ impl Misbehave {
                 }
             }
             How::Flood => {
-                let one = Finding::new("misbehave.flood", "box", "one of a million");
-                Report { findings: vec![one; 1_000_000], unjudged: Vec::new() }
+                let one = |_| Finding {
+                    key: String::new(),
+                    kind: String::new(),
+                    target: String::new(),
+                    severity: 1,
+                    series: Vec::new(),
+                    message: String::new(),
+                    evidence: Vec::new(),
+                };
+                Report { findings: (0..self.config.count).map(one).collect(), unjudged: Vec::new() }
             }
             How::Silent => Report { findings: Vec::new(), unjudged: self.targets.clone() },
             How::OutlawTarget => {
