@@ -27,7 +27,7 @@ use crate::config;
 use crate::model::view::PluginView;
 use crate::model::{Command, Record, Seq, View};
 use crate::story::Story;
-use args::{Cli, ConfigVerb, Face, Verb, WorkloadVerb};
+use args::{Cli, ConfigVerb, Face, IncidentVerb, Verb, WorkloadVerb};
 use client::Client;
 use page::{Colour, Page};
 
@@ -100,6 +100,18 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             out.command(&client()?, *face, &Command::Pause { for_ms: *for_ms })?;
         }
         Verb::Resume(face) => out.command(&client()?, *face, &Command::Resume {})?,
+        Verb::Approve { incident, face } => {
+            out.command(&client()?, *face, &Command::Approve { incident: *incident })?;
+        }
+        Verb::Deny { incident, face } => {
+            out.command(&client()?, *face, &Command::Deny { incident: *incident })?;
+        }
+        Verb::Incident(IncidentVerb::Retry { incident, face }) => {
+            out.command(&client()?, *face, &Command::IncidentRetry { incident: *incident })?;
+        }
+        Verb::Incident(IncidentVerb::Close { incident, face }) => {
+            out.command(&client()?, *face, &Command::IncidentClose { incident: *incident })?;
+        }
         Verb::Plugins(face) => {
             let text = client()?.get("/v1/plugins")?;
             let plugins: Vec<PluginView> = read(&text)?;

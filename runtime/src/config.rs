@@ -17,13 +17,14 @@ mod tests;
 mod trust;
 mod typed;
 mod value;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use crate::model::{Graph, Mode};
+use crate::model::{Graph, Mode, TargetId};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
@@ -121,6 +122,30 @@ pub struct GuardConfig {
     pub boot_grace_ms: u64,
     /// How long a permit is good.
     pub permit_ttl_ms: u64,
+    /// More incidents than this in `storm_window_ms`, and nothing disrupting is done.
+    pub storm_max: u32,
+    pub storm_window_ms: u64,
+    /// Actions that want a person's word first.
+    pub approval: BTreeSet<String>,
+    /// How long a person has to give it.
+    pub approval_ttl_ms: u64,
+    pub windows: Vec<WindowConfig>,
+    /// Group of each workload that has one.
+    pub replicas: BTreeMap<TargetId, String>,
+}
+
+/// A maintenance window: actions that disrupt at least so much wait for one.
+#[derive(Clone, Debug)]
+pub struct WindowConfig {
+    pub name: String,
+    /// Days on which it begins, Monday first.
+    pub days: [bool; 7],
+    /// Minutes since midnight of the zone's own clock. `to` is on the next day
+    /// when it is not behind `from`.
+    pub from_min: u16,
+    pub to_min: u16,
+    pub zone: jiff::tz::TimeZone,
+    pub disruption: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -184,6 +209,8 @@ pub struct WorkloadConfig {
     pub dir: Option<PathBuf>,
     pub user: Option<String>,
     pub limits: LimitsConfig,
+    /// Never under repair together with another of this group.
+    pub replicas: Option<String>,
     /// Names of workloads and externals it needs (`workload:NAME`, `external:NAME`).
     pub needs: Vec<String>,
     /// Runs unless an operator says otherwise.

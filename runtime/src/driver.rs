@@ -14,6 +14,7 @@ mod memory;
 mod proof;
 mod report;
 mod view;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -94,6 +94,18 @@ pub enum Passage {
         attempt: AttemptId,
         outcome: Outcome,
     },
+    /// A person's yes.
+    Approved {
+        by: Origin,
+    },
+    /// A person's no.
+    Denied {
+        by: Origin,
+    },
+    /// A person closed it, ill or not.
+    Dismissed {
+        by: Origin,
+    },
     Proof {
         good: bool,
         detail: String,

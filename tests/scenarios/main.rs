@@ -11,6 +11,7 @@ mod configuration;
 mod crash;
 mod daemon_killed;
 mod disk;
+mod guard;
 mod hang;
 mod intent;
 mod journal_damaged;

@@ -45,6 +45,7 @@ impl Plan {
                 .set("source.period_ms", 100)
                 .set("guard.cooldown_ms", 100)
                 .set("guard.rate_max", 1000)
+                .set("guard.storm_max", 1000)
                 .set("guard.boot_grace_ms", 0)
                 .set("incident.hold_ms", 1000)
                 .set("incident.stuck_retry_ms", 3_600_000);

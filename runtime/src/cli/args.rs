@@ -58,6 +58,25 @@ pub(super) enum Verb {
     },
     /// Heal again.
     Resume(Face),
+    /// Say yes to the action that an incident waits with.
+    Approve {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Say no to it; the healer goes on with what else there is.
+    Deny {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Have an incident looked at again, or close it.
+    #[command(subcommand)]
+    Incident(IncidentVerb),
     /// Detectors and healers.
     Plugins(Face),
     /// The journal, a record per line; by default its newest 100.
@@ -87,6 +106,26 @@ pub(super) enum WorkloadVerb {
     /// Stop it, and leave it stopped.
     Stop {
         name: String,
+        #[command(flatten)]
+        face: Face,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IncidentVerb {
+    /// Look at it again now.
+    Retry {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Close it, ill or not; what stands opens no other until it clears or gets worse.
+    Close {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
         #[command(flatten)]
         face: Face,
     },

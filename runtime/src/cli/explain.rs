@@ -107,6 +107,12 @@ fn tell(passage: &Passage, start_ms: u64) -> Told {
             let line = format!("attempt {attempt}, whose end a crash hid, is {word}");
             told("observed", tone, colon(line, detail))
         }
+        Passage::Approved { by } => told("approved", Tone::Strong, words::origin(by)),
+        Passage::Denied { by } => told("denied", Tone::Strong, words::origin(by)),
+        Passage::Dismissed { by } => {
+            let line = format!("{}; what stands opens no other", words::origin(by));
+            told("dismissed", Tone::Strong, line)
+        }
         Passage::Proof { good, detail } => {
             let (tone, word) = if *good { (Tone::Good, "good") } else { (Tone::Warn, "bad") };
             told("proof", tone, colon(word.into(), detail))

@@ -386,6 +386,12 @@ async fn the_verbs_talk_to_a_served_socket() {
                 Command::WorkloadStop { name } => Ok(format!("{name} is stopped")),
                 Command::Pause { for_ms } => Ok(format!("paused for {for_ms:?} ms")),
                 Command::Resume {} => Ok("healing again".into()),
+                Command::Approve { incident } => Ok(format!("{incident} goes on")),
+                Command::IncidentRetry { incident } => Ok(format!("{incident} again")),
+                Command::IncidentClose { incident } => Ok(format!("{incident} is closed")),
+                Command::Deny { incident } => {
+                    Err(crate::model::CommandError::NoSuchIncident { incident })
+                }
                 Command::WorkloadStart { name } => {
                     Err(crate::model::CommandError::NoSuchWorkload { name })
                 }
@@ -406,6 +412,9 @@ async fn the_verbs_talk_to_a_served_socket() {
             ("pause --for 10min", "paused for Some(600000) ms"),
             ("pause", "paused for None ms"),
             ("resume", "healing again"),
+            ("approve i2", "i2 goes on"),
+            ("incident retry i2", "i2 again"),
+            ("incident close i2 --json", "{\"done\":\"i2 is closed\"}\n"),
             ("plugins", "no plugins"),
             ("events --from 2", "  2  age 2.000 s  incident-opened  kind=k root=box signature=s\n"),
             ("events --json", "{\"seq\":1,"),
@@ -417,6 +426,7 @@ async fn the_verbs_talk_to_a_served_socket() {
         for (line, word) in [
             ("explain i9", "no incident is called i9"),
             ("workload start x", "no workload is called \"x\""),
+            ("deny i7", "no open incident is called i7"),
         ] {
             let (result, _) = ask(line);
             let failure = result.unwrap_err();

@@ -40,7 +40,7 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         name: name.value.clone(),
         package: section.doc.resolve(&package.value),
         digest: digest(section),
-        grants: grants(section),
+        grants: actions(section, "grants"),
         config: section.json("config"),
         targets: Vec::new(),
         period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
@@ -66,16 +66,17 @@ fn digest(section: &mut Section<'_>) -> String {
     })
 }
 
-fn grants(section: &mut Section<'_>) -> BTreeSet<String> {
+/// Names of the catalogue.
+pub(super) fn actions(section: &mut Section<'_>, key: &str) -> BTreeSet<String> {
     let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
-    let grants = section.texts("grants").unwrap_or_default();
-    for grant in grants.iter().filter(|grant| !known.contains(&grant.value.as_str())) {
-        let hint = mistake::suggest(&grant.value, &known, "actions");
-        let found = value::quoted(&grant.value);
-        let place = section.at("grants");
-        section.doc.note(grant.offset, &place, "actions of the catalogue", found, Some(hint));
+    let actions = section.texts(key).unwrap_or_default();
+    for action in actions.iter().filter(|action| !known.contains(&action.value.as_str())) {
+        let hint = mistake::suggest(&action.value, &known, "actions");
+        let found = value::quoted(&action.value);
+        let place = section.at(key);
+        section.doc.note(action.offset, &place, "actions of the catalogue", found, Some(hint));
     }
-    grants.into_iter().map(|grant| grant.value).collect()
+    actions.into_iter().map(|action| action.value).collect()
 }
 
 pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedWorkload> {
@@ -84,6 +85,10 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
     section.choice("kind", &[("process", ())]);
     let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
     let needs = section.texts("needs").unwrap_or_default();
+    let replicas = section.text("replicas").map(|group| {
+        section.check_name("replicas", &group);
+        group.value
+    });
     let dir = section.text("dir");
     if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
         section.note("dir", "an absolute path", value::quoted(&dir.value), "");
@@ -95,6 +100,7 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
         dir: dir.map(|dir| PathBuf::from(dir.value)),
         user: section.word("user").map(|user| user.value),
         limits: section.section("limits", limits),
+        replicas,
         needs: Vec::new(),
         desired_running: desired.unwrap_or(true),
         stop_deadline_ms: section.duration("stop_deadline", 10 * SECOND, 0..=HOUR),

@@ -8,7 +8,9 @@ use super::document::{At, Document};
 use super::entry::{TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
-use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
+use super::{
+    Config, GuardConfig, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value,
+};
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
@@ -16,6 +18,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "plugin", typed.plugins.iter().map(|plugin| &plugin.name));
     note_twins(doc, "workload", typed.workloads.iter().map(|workload| &workload.name));
     note_twins(doc, "external", typed.externals.iter().map(|external| &external.name));
+    note_twins(doc, "maintenance", typed.windows.iter().map(|window| &window.name));
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
 
     let plugin_names = names(&typed.plugins);
@@ -25,6 +28,14 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     let workloads = workloads(doc, typed.workloads, &known);
     let graph = graph(&workloads, &external_names);
     let plugins = plugins(doc, typed.plugins, &graph);
+    let replicas = workloads
+        .iter()
+        .filter_map(|it| Some((TargetId::workload(&it.name), it.replicas.clone()?)));
+    let guard = GuardConfig {
+        replicas: replicas.collect(),
+        windows: typed.windows.into_iter().map(|window| window.what).collect(),
+        ..typed.guard
+    };
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
 
     Config {
@@ -35,7 +46,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         store: typed.store,
         api: typed.api,
         source: typed.source,
-        guard: typed.guard,
+        guard,
         incident,
         plugins,
         workloads,

@@ -363,6 +363,35 @@ fn each_mistake_has_its_place_and_a_hint() {
 }
 
 #[test]
+fn a_maintenance_window_is_read_and_each_of_its_mistakes_is_named() {
+    let text = format!(
+        "{BOX}[[maintenance]]\nname = \"night\"\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"04:30\"\n\
+         [guard]\napproval = [\"workload.stop\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\"]\nreplicas = \"cameras\"\n"
+    );
+    let guard = good(&text).guard;
+    let window = &guard.windows[0];
+    assert_eq!((window.from_min, window.to_min, window.disruption), (22 * 60, 4 * 60 + 30, 1));
+    assert_eq!(window.days, [false, false, false, false, true, false, false]);
+    assert_eq!(window.zone, jiff::tz::TimeZone::UTC);
+    assert_eq!(guard.approval, BTreeSet::from(["workload.stop".to_owned()]));
+    assert_eq!(guard.replicas.get(&TargetId::workload("w")).map(String::as_str), Some("cameras"));
+
+    for (keys, word) in [
+        ("from = \"22:00\"", "to: wanted a time of day"),
+        ("from = \"24:01\"\nto = \"04:00\"", "from: wanted a time of day from 00:00 to 24:00"),
+        ("from = \"4:00\"\nto = \"05:00\"", "from: wanted a time of day"),
+        ("from = \"04:00\"\nto = \"04:00\"", "another time than from"),
+        ("from = \"04:00\"\nto = \"05:00\"\ndays = [\"friday\"]", "days: mon, tue"),
+        ("from = \"04:00\"\nto = \"05:00\"\nzone = \"Mars/Base\"", "a time zone of this box"),
+        ("from = \"04:00\"\nto = \"05:00\"\ndisruption = 4", "a whole number from 1 to 3"),
+    ] {
+        let row = row(&format!("[[maintenance]]\nname = \"night\"\n{keys}\n"));
+        assert!(row.contains(word), "{keys}: {row}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_told_together_and_in_order() {
     let found = mistakes(
         r#"[box]

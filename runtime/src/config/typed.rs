@@ -10,9 +10,9 @@ use super::document::At;
 use super::reader::Section;
 use super::{
     ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
-    SourceConfig, StoreConfig, TrustConfig,
+    SourceConfig, StoreConfig, TrustConfig, WindowConfig,
     entry::{self, TypedPlugin, TypedWorkload},
-    probe, trust, value,
+    probe, trust, value, window,
 };
 use crate::model::Mode;
 
@@ -39,6 +39,7 @@ pub(super) struct Typed {
     pub api: ApiConfig,
     pub source: SourceConfig,
     pub guard: GuardConfig,
+    pub windows: Vec<Named<WindowConfig>>,
     pub incident: TypedIncident,
     pub plugins: Vec<Named<TypedPlugin>>,
     pub workloads: Vec<Named<TypedWorkload>>,
@@ -114,6 +115,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         api: root.section("api", |section| api(section, &paths)),
         source: root.section("source", |section| source(section, &defaults)),
         guard: root.section("guard", |section| guard(section, &defaults)),
+        windows: root.each("maintenance", window::window),
         incident: root.section("incident", |section| incident(section, &defaults)),
         plugins: root.each("plugin", |section| entry::plugin(section, &defaults)),
         workloads: root.each("workload", |section| entry::workload(section, &defaults)),
@@ -243,6 +245,12 @@ fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {
         rate_window_ms: section.duration("rate_window", 10 * MINUTE, SECOND..=7 * DAY),
         boot_grace_ms: section.duration("boot_grace", defaults.boot_grace_ms, 0..=HOUR),
         permit_ttl_ms: section.duration("permit_ttl", 30 * SECOND, SECOND..=HOUR),
+        storm_max: section.integer("storm_max", 20, 1..=1_000),
+        storm_window_ms: section.duration("storm_window", 10 * MINUTE, SECOND..=DAY),
+        approval: entry::actions(section, "approval"),
+        approval_ttl_ms: section.duration("approval_ttl", 15 * MINUTE, SECOND..=7 * DAY),
+        windows: Vec::new(),
+        replicas: BTreeMap::new(),
     }
 }
 

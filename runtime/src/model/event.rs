@@ -163,6 +163,21 @@ pub enum Event {
         attempt: AttemptId,
         outcome: Outcome,
     },
+    /// A person said yes to what the guard held back.
+    Approved {
+        incident: IncidentId,
+        by: Origin,
+    },
+    /// A person said no: this action is out, for this incident.
+    Denied {
+        incident: IncidentId,
+        by: Origin,
+    },
+    /// A person closes it, ill or not: what stands now opens no other.
+    IncidentDismissed {
+        incident: IncidentId,
+        by: Origin,
+    },
     ProofSeen {
         incident: IncidentId,
         good: bool,
@@ -259,6 +274,9 @@ impl Event {
             | Self::HealerAsked { incident, .. }
             | Self::Decided { incident, .. }
             | Self::DecisionFailed { incident, .. }
+            | Self::Approved { incident, .. }
+            | Self::Denied { incident, .. }
+            | Self::IncidentDismissed { incident, .. }
             | Self::ProofSeen { incident, .. }
             | Self::ProofFailed { incident, .. }
             | Self::IncidentRecovered { incident, .. }
@@ -284,6 +302,9 @@ impl Event {
             | Self::Resumed { .. }
             | Self::PluginRefused { .. }
             | Self::WorkloadDesired { .. }
+            | Self::Approved { .. }
+            | Self::Denied { .. }
+            | Self::IncidentDismissed { .. }
             | Self::Permitted { .. }
             | Self::AttemptEnded { .. }
             | Self::EffectObserved { .. }

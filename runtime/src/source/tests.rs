@@ -19,6 +19,7 @@ fn workload(name: &str, probes: Vec<ProbeConfig>) -> WorkloadConfig {
         dir: None,
         user: None,
         limits: LimitsConfig::default(),
+        replicas: None,
         needs: vec![],
         desired_running: true,
         stop_deadline_ms: 1000,

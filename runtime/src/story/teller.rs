@@ -66,6 +66,9 @@ impl Teller {
             Event::EffectObserved { attempt, outcome, .. } => {
                 (after(&outcome), Passage::Observed { attempt, outcome })
             }
+            Event::Approved { by, .. } => ("deciding", Passage::Approved { by }),
+            Event::Denied { by, .. } => ("open", Passage::Denied { by }),
+            Event::IncidentDismissed { by, .. } => ("closed", Passage::Dismissed { by }),
             Event::ProofSeen { good, detail, .. } => {
                 (self.phase_or("proving"), Passage::Proof { good, detail })
             }
