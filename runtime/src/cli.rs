@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod doctor;
 mod event;
 mod exit;
 mod explain;
@@ -109,6 +110,12 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);
         }
+        Verb::Doctor(face) => {
+            let diagnosis = doctor::examine(Path::new("/"), &file(cli, None), named(cli));
+            let text = write(&diagnosis)?;
+            out.show(*face, &text, |page| doctor::draw(page, &diagnosis))?;
+            return Ok(doctor::exit(&diagnosis));
+        }
     }
     Ok(Exit::Fine)
 }
@@ -195,6 +202,11 @@ fn log_to_stderr() {
 fn file(cli: &Cli, named: Option<&Path>) -> PathBuf {
     let default = || PathBuf::from(config::DEFAULT_FILE);
     named.map(Path::to_owned).or_else(|| cli.config.clone()).unwrap_or_else(default)
+}
+
+/// Whether a person named the file; the box's own may be missing.
+fn named(cli: &Cli) -> doctor::Named {
+    if cli.config.is_some() { doctor::Named::Yes } else { doctor::Named::No }
 }
 
 /// Where the daemon listens: as said, as the named file says, as the box's file

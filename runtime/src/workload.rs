@@ -30,6 +30,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::cgroup::{Survey, survey};
+pub use self::shim::can_fork_into_cgroup;
+
 use self::link::Program;
 use self::process::{Ask, Process, Settings};
 use self::record::Place;

@@ -10,6 +10,7 @@ mod configuration;
 mod crash;
 mod daemon_killed;
 mod disk;
+mod doctor;
 mod hang;
 mod intent;
 mod journal_damaged;

@@ -74,6 +74,13 @@ pub(super) enum Verb {
     /// The configuration file.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// What this box can and cannot watch or do, and why; needs no daemon.
+    ///
+    /// Run it as the daemon's user: what it may do is part of the answer. Each
+    /// line is `ok`, `lacks` (the daemon does without) or `cannot` (something
+    /// that was configured, or every daemon needs, is impossible), with what
+    /// that costs and what to do. Exit code 4 when a line says `cannot`.
+    Doctor(Face),
 }
 
 #[derive(Debug, Subcommand)]

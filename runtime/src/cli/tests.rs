@@ -464,7 +464,7 @@ fn exit_codes_say_how_it_went_and_help_lists_them() {
     assert!(text.contains("no mistakes\nb at default, mode observe: 0 plugins"), "{text}");
 
     let help = Cli::try_parse_from(["homeostat", "--help"]).unwrap_err().to_string();
-    assert!(help.contains("4  status only: something is ill, degraded or stuck"), "{help}");
+    assert!(help.contains("4  status: something is ill, degraded or stuck"), "{help}");
     for line in ["homeostat", "homeostat dance", "homeostat explain x", "homeostat pause --for 3"] {
         let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
         assert!(error.use_stderr(), "{line}");

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub use client::{split, through};
+pub use fork::can_fork_into_cgroup;
 
 use self::client::Clients;
 use self::output::{Log, Output};
