@@ -8,8 +8,10 @@
 mod boot;
 mod history;
 mod plugins;
+mod systemd;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -96,6 +98,10 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         },
     )?;
 
+    let rounds = Arc::new(AtomicU64::new(0));
+    let told = systemd::Systemd::of_environment()
+        .map(|it| it.keep(view.subscribe(), Arc::clone(&rounds), config.plugins.len()));
+
     let start = Start { config, clock, birth, new_boot, memory, series, conditions };
     let outlets = Outlets {
         journal,
@@ -105,6 +111,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         workloads,
         view,
         mode,
+        rounds,
     };
     let (stop, stopped) = oneshot::channel();
     let inlets = Inlets {
@@ -122,6 +129,9 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    if let Some(told) = told {
+        told.stopping();
     }
     tracing::info!("stopping; workloads go on under their shims");
     in_flight.close();

@@ -17,6 +17,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,6 +68,8 @@ pub struct Outlets {
     pub workloads: Workloads,
     pub view: watch::Sender<Arc<View>>,
     pub mode: watch::Sender<Mode>,
+    /// Counted up each time the driver went round, for whoever watches over it.
+    pub rounds: Arc<AtomicU64>,
 }
 
 pub struct Driver {
@@ -196,6 +199,7 @@ impl Driver {
                 Input::Stop => break,
                 input => self.handle(input, &inlets.durable),
             }
+            self.out.rounds.fetch_add(1, Ordering::Relaxed);
         }
         self.stop()
     }

@@ -20,3 +20,4 @@ mod plugin_misbehaves;
 mod relapse;
 mod shim_killed;
 mod start_loop;
+mod systemd;
