@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod list;
 mod page;
+mod show;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -109,6 +110,13 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);
+        }
+        Verb::Config(ConfigVerb::Show { origin, face }) => {
+            let file = file(cli, None);
+            let (_, shown) = config::show(&file).map_err(Failure::Configuration)?;
+            let text = serde_json::json!({ "file": file, "tables": shown.tables }).to_string();
+            let origins = if *origin { show::Origins::Shown } else { show::Origins::Hidden };
+            out.show(*face, &text, |page| show::draw(page, &file, &shown, origins))?;
         }
         Verb::Doctor(face) => {
             let diagnosis = doctor::examine(Path::new("/"), &file(cli, None), named(cli));

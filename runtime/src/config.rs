@@ -12,6 +12,7 @@ mod mistake;
 mod probe;
 mod reader;
 mod resolve;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -27,6 +28,7 @@ use crate::model::{Graph, Mode};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
+pub use shown::{Shown, Shows, Table, ValueOrigin};
 
 /// Where a box keeps its file.
 pub const DEFAULT_FILE: &str = "/etc/homeostat/homeostat.toml";
@@ -261,6 +263,11 @@ pub enum NotifyKind {
 /// The file, and the key files it names, must be such that only root or their
 /// owner can write them: whoever writes them commands the box.
 pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    show(path).map(|(config, _)| config)
+}
+
+/// As [`load`], and how it came about: each value with its origin.
+pub fn show(path: &Path) -> Result<(Config, Shown), Mistakes> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = machine::read_trusted(&path).map_err(|unreadable| {
         Mistakes::of_file(
@@ -270,18 +277,23 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
             unreadable.hint,
         )
     })?;
-    parse(&path, &text, &Machine::here())
+    read(&path, &text, &Machine::here())
 }
 
 /// What `text` means on `machine`. `path` names the file in mistakes, and
 /// relative paths start at its folder.
 pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mistakes> {
+    read(path, text, machine).map(|(config, _)| config)
+}
+
+fn read(path: &Path, text: &str, machine: &Machine) -> Result<(Config, Shown), Mistakes> {
     let doc = document::Document::new(path, text, machine);
     match DeTable::parse(text) {
         Ok(root) => {
             let typed = doc.read(root.get_ref(), typed::file);
             let config = resolve::config(&doc, typed);
-            doc.finish(config)
+            let config = doc.finish(config)?;
+            Ok((config, doc.shown.take()))
         }
         Err(error) => {
             let offset = error.span().map_or(text.len(), |span| span.start);

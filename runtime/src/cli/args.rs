@@ -101,6 +101,14 @@ pub(super) enum WorkloadVerb {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
+    /// What is in force: the file's values and the defaults of what it leaves out.
+    Show {
+        /// Where each value comes from: a line of the file, or a default.
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        face: Face,
+    },
     /// Name every mistake, each with its line and a hint.
     Check {
         /// The file; that of --config by default.

@@ -490,3 +490,29 @@ fn every_verb_but_run_takes_json() {
     }
     assert!(Cli::try_parse_from(["homeostat", "run", "--json"]).is_err());
 }
+
+#[test]
+fn what_is_shown_in_force_reads_back_as_the_same() {
+    let text = "[box]\nname = \"press-7\"\nmode = \"enforce\"\nprofile = \"fast\"\n\
+                [incident.explains]\n\"gpu.lost\" = [\"process.*\"]\n\
+                [[plugin]]\nname = \"h\"\npackage = \"/h\"\ndigest = \"DIGEST\"\n\
+                grants = [\"notify\"]\nconfig = { x = [{ y = 1.5 }], \"a b\" = \"q\\\"\" }\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\"]\nenv = { A = \"b\" }\n\
+                limits = { memory_max = \"64MiB\" }\n\
+                [[workload.probe]]\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                [[workload]]\nname = \"v\"\ncommand = [\"/bin/v\"]\nneeds = [\"w\"]\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("homeostat.toml");
+    std::fs::write(&file, text.replace("DIGEST", &"0".repeat(64))).unwrap();
+    let (config, shown) = config::show(&file).unwrap();
+    for origins in [show::Origins::Hidden, show::Origins::Shown] {
+        let drawn = page(|page| show::draw(page, &file, &shown, origins));
+        std::fs::write(&file, &drawn).unwrap();
+        let again = config::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}\n{drawn}"));
+        assert_eq!(format!("{again:#?}"), format!("{config:#?}"), "{drawn}");
+    }
+    let drawn = page(|page| show::draw(page, &file, &shown, show::Origins::Shown));
+    let line = format!("mode = \"enforce\"  # {}:3", file.display());
+    assert!(drawn.contains(&line), "{drawn}");
+    assert!(drawn.contains("# default of profile fast"), "{drawn}");
+}

@@ -45,10 +45,11 @@ fn probe(section: &mut Section<'_>, defaults: &Defaults) -> ProbeConfig {
         }
         None => default_name.to_owned(),
     };
+    section.default("name", default_name);
     ProbeConfig {
         name,
-        period_ms: section.duration("period", defaults.probe_period_ms, 50..=HOUR),
-        timeout_ms: section.duration("timeout", defaults.probe_timeout_ms, 10..=HOUR),
+        period_ms: section.preset("period", defaults.probe_period_ms, 50..=HOUR),
+        timeout_ms: section.preset("timeout", defaults.probe_timeout_ms, 10..=HOUR),
         kind: probe_kind(section, word),
     }
 }
@@ -81,6 +82,7 @@ fn http(section: &mut Section<'_>) -> ProbeKind {
     const METHODS: [&str; 3] = ["GET", "POST", "HEAD"];
     let method = section.choice("method", &METHODS.map(|method| (method, method)));
     let body = section.text("body").map(|body| body.value);
+    section.default("method", if body.is_some() { "POST" } else { "GET" });
     let headers = section.text_map("headers");
     for (name, value) in &headers {
         let fits = hyper::header::HeaderName::try_from(name).is_ok()

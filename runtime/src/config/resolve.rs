@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::document::{At, Document};
 use super::entry::{TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
+use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
 use crate::model::{Graph, Target, TargetId, TargetKind};
@@ -203,6 +204,7 @@ fn incident(
     }
     if routes.is_empty() {
         routes.extend(default_route(plugins));
+        show_routes(doc, &routes);
     }
     routes.sort_by_key(|route| (breadth(&route.kind), breadth(&route.target)));
     IncidentConfig {
@@ -232,6 +234,17 @@ fn default_route(plugins: &[PluginConfig]) -> Option<Route> {
         plugins.iter().filter(|p| !p.grants.is_empty()).map(|p| p.name.clone()).collect();
     let everything = || "*".to_owned();
     (!healers.is_empty()).then(|| Route { kind: everything(), target: everything(), healers })
+}
+
+fn show_routes(doc: &Document<'_>, routes: &[Route]) {
+    let mut shown = doc.shown.borrow_mut();
+    for route in routes {
+        let table = shown.open("[[incident.route]]", "incident.route[1]");
+        let mut put = |key, value| shown.put(table, key, value, ValueOrigin::Default);
+        put("kind", route.kind.as_str().into());
+        put("target", route.target.as_str().into());
+        put("healers", route.healers.clone().into());
+    }
 }
 
 /// Sorts the most specific selector first: whole names, then long prefixes.

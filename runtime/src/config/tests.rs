@@ -491,3 +491,82 @@ fn a_file_that_is_missing_or_that_others_can_write_is_refused() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&path).unwrap().trust.publishers[0].name, "us");
 }
+
+/// `key = value, origin` of a table.
+fn shown(text: &str, place: &str) -> Vec<String> {
+    let machine = Machine { hostname: "press-7.lan".into(), ..Machine::default() };
+    let (_, shown) = super::read(Path::new("/etc/homeostat/h.toml"), text, &machine).unwrap();
+    let table = shown.tables.iter().find(|table| table.place == place);
+    let table = table.unwrap_or_else(|| panic!("no table {place:?} in {shown:#?}"));
+    let tell = |it: &Shows| match &it.origin {
+        ValueOrigin::File { line } => format!("{} = {}, line {line}", it.key, it.value),
+        other => format!("{} = {}, {other:?}", it.key, it.value),
+    };
+    let mut told: Vec<_> = table.values.iter().map(tell).collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn each_value_in_force_is_shown_with_its_origin() {
+    let text = "[box]\nmode = \"observe\"\nprofile = \"fast\"\n[paths]\nrun = \"run\"\n\
+                [guard]\nrate_max = 5\ncooldown_ms = 1500\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\", \"-x\"]\nenv = { A = \"b\" }\n\
+                limits = { memory_max = \"64MiB\" }\n\
+                [[workload.probe]]\nkind = \"tcp\"\naddress = \"h:1\"\n";
+    assert_eq!(
+        shown(text, "box"),
+        [
+            "mode = \"observe\", line 2",
+            "name = \"press-7\", Machine",
+            "profile = \"fast\", line 3",
+            "site = \"default\", Default",
+        ]
+    );
+    assert_eq!(
+        shown(text, "guard"),
+        [
+            "boot_grace_s = 5, Profile { name: \"fast\" }",
+            "cooldown_ms = 1500, line 8",
+            "permit_ttl_s = 30, Default",
+            "rate_max = 5, line 7",
+            "rate_window_s = 600, Default",
+        ]
+    );
+    assert!(shown(text, "paths").contains(&"run = \"/etc/homeostat/run\", line 5".into()));
+    let workload = shown(text, "workload.w");
+    for told in [
+        "command = [\"/bin/w\",\"-x\"], line 11",
+        "env = {\"A\":\"b\"}, line 12",
+        "desired = \"running\", Default",
+        "log_max = \"1MiB\", Default",
+    ] {
+        assert!(workload.contains(&told.to_owned()), "{told} in {workload:#?}");
+    }
+    assert_eq!(shown(text, "workload.w.limits"), ["memory_max = \"64MiB\", line 13"]);
+    assert_eq!(
+        shown(text, "workload.w.probe[1]"),
+        [
+            "address = \"h:1\", line 16",
+            "kind = \"tcp\", line 15",
+            "name = \"tcp\", Default",
+            "period_ms = 500, Profile { name: \"fast\" }",
+            "timeout_ms = 400, Profile { name: \"fast\" }",
+        ]
+    );
+}
+
+#[test]
+fn what_is_in_force_without_a_profile_is_the_default() {
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n";
+    assert!(shown(text, "guard").contains(&"cooldown_s = 30, Default".into()));
+    let healer = format!(
+        "{text}[[plugin]]\nname = \"h\"\npackage = \"h.plugin\"\ndigest = \"{}\"\n\
+         grants = [\"notify\"]\n",
+        "0".repeat(64)
+    );
+    let route = ["healers = [\"h\"], Default", "kind = \"*\", Default", "target = \"*\", Default"];
+    assert_eq!(shown(&healer, "incident.route[1]"), route);
+    let package = "package = \"/etc/homeostat/h.plugin\", line 6".to_owned();
+    assert!(shown(&healer, "plugin.h").contains(&package));
+}
