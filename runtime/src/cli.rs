@@ -5,6 +5,8 @@
 
 mod args;
 mod client;
+#[cfg(feature = "docs")]
+pub mod docs;
 mod doctor;
 mod event;
 mod exit;

@@ -22,7 +22,8 @@ fn told(run: &Output) -> BTreeMap<String, (String, String)> {
     for check in checks.iter().filter(|check| check["verdict"] != "ok") {
         assert!(!text(check, "costs").is_empty() && !text(check, "remedy").is_empty(), "{check}");
     }
-    let entry = |check: &Value| (text(check, "name"), (text(check, "verdict"), text(check, "found")));
+    let entry =
+        |check: &Value| (text(check, "name"), (text(check, "verdict"), text(check, "found")));
     checks.iter().map(entry).collect()
 }
 

@@ -36,9 +36,8 @@ fn lives_and_stops(plan: Plan, notify: &Notify) {
     });
     assert!(at(&all, "STOPPING=1").is_none(), "{all:#?}");
     house.close();
-    notify.until(&mut all, PATIENCE, "the word that it stops", |all| {
-        at(all, "STOPPING=1").is_some()
-    });
+    notify
+        .until(&mut all, PATIENCE, "the word that it stops", |all| at(all, "STOPPING=1").is_some());
     assert_eq!(at(&all, "STOPPING=1"), Some(all.len() - 1), "it is the last word: {all:#?}");
 }
 

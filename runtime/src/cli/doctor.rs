@@ -104,7 +104,9 @@ pub(super) fn draw(page: &mut Page, diagnosis: &Diagnosis) {
     let (lacks, cannot) = (of(Verdict::Lacks), of(Verdict::Cannot));
     let (text, tone) = match (lacks, cannot) {
         (0, 0) => ("this box can do everything that is asked of it".to_owned(), Tone::Good),
-        (_, 0) => (format!("{} lacking; the daemon does without", count(lacks, "thing")), Tone::Warn),
+        (_, 0) => {
+            (format!("{} lacking; the daemon does without", count(lacks, "thing")), Tone::Warn)
+        }
         _ => (format!("{} impossible, {lacks} lacking", count(cannot, "thing")), Tone::Bad),
     };
     page.toned(&text, tone);

@@ -154,7 +154,8 @@ fn status(view: &View) -> String {
     if view.paused.is_some() {
         text += ", PAUSED";
     }
-    text += &format!(", {run} of {} workloads run, incidents: {}", view.workloads.len(), open.len());
+    text +=
+        &format!(", {run} of {} workloads run, incidents: {}", view.workloads.len(), open.len());
     if stuck > 0 {
         text += &format!(", STUCK: {stuck}");
     }

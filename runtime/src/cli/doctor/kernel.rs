@@ -208,7 +208,8 @@ fn kernel_log(root: &Path) -> Check {
 fn temperatures(root: &Path) -> Check {
     let inputs = |dir: &str, wanted: fn(&str) -> bool| {
         let chips = fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
-        let files = chips.flat_map(|chip| fs::read_dir(chip.path()).into_iter().flatten().flatten());
+        let files =
+            chips.flat_map(|chip| fs::read_dir(chip.path()).into_iter().flatten().flatten());
         files.filter(|file| file.file_name().to_str().is_some_and(wanted)).count()
     };
     let chips =
@@ -231,7 +232,12 @@ fn systemd(root: &Path) -> Check {
         return Check::ok("systemd", "it runs this box");
     }
     let costs = "no units to watch or restart, and nothing that restarts the daemon";
-    Check::lacks("systemd", "it does not run this box", costs, "let your own init restart the daemon")
+    Check::lacks(
+        "systemd",
+        "it does not run this box",
+        costs,
+        "let your own init restart the daemon",
+    )
 }
 
 fn clock(powers: &Powers) -> Check {

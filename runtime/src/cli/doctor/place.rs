@@ -23,9 +23,8 @@ const MIB: u64 = 1 << 20;
 pub(super) fn configuration(file: &Path, named: Named) -> (Config, Check) {
     const NAME: &str = "configuration";
     let path = file.display();
-    let defaults = || {
-        config::parse(file, NOTHING, &Machine::here()).expect("the least file has no mistakes")
-    };
+    let defaults =
+        || config::parse(file, NOTHING, &Machine::here()).expect("the least file has no mistakes");
     match config::load(file) {
         Ok(config) => {
             let found = format!(

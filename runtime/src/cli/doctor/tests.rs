@@ -122,9 +122,8 @@ fn an_ordinary_user_lacks_and_cannot_run_what_is_to_run_as_another() {
     let workload = |user: &str| {
         config(&format!("[[workload]]\nname = \"w\"\ncommand = [\"/bin/true\"]\n{user}"))
     };
-    let told = |config: &Config, uid| {
-        verdict(&kernel::checks(root.path(), &powers(uid), config), "user")
-    };
+    let told =
+        |config: &Config, uid| verdict(&kernel::checks(root.path(), &powers(uid), config), "user");
     assert_eq!(told(&workload(""), 1000), Verdict::Lacks);
     assert_eq!(told(&workload("user = \"1000\""), 1000), Verdict::Lacks);
     assert_eq!(told(&workload("user = \"video\""), 1000), Verdict::Cannot);
@@ -138,9 +137,7 @@ fn a_directory_that_is_a_file_or_too_small_is_told() {
     let paths = |state: &str, max: &str| {
         let state = dir.path().join(state);
         let run = dir.path().join("run");
-        config(&format!(
-            "[paths]\nstate = {state:?}\nrun = {run:?}\n[store]\nmax = \"{max}\"\n"
-        ))
+        config(&format!("[paths]\nstate = {state:?}\nrun = {run:?}\n[store]\nmax = \"{max}\"\n"))
     };
     let told = |state, max| place::directories(&paths(state, max))[0].verdict;
     assert_eq!(told("new/and/deeper", "4MiB"), Verdict::Ok);
