@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 use crate::config;
 use crate::model::view::PluginView;
 use crate::model::{Command, Record, Seq, View};
+use crate::secret::{Redacting, Redactor};
 use crate::story::Story;
 use args::{Cli, ConfigVerb, Face, Verb, WorkloadVerb};
 use client::Client;
@@ -70,9 +71,10 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
     let client = || Ok::<_, Failure>(Client::new(socket(cli)?));
     match &cli.verb {
         Verb::Run => {
-            let config = config::load(&file(cli, None)).map_err(Failure::Configuration)?;
-            log_to_stderr();
-            crate::daemon::run(config).map_err(Failure::Daemon)?;
+            let mut config = config::load(&file(cli, None)).map_err(Failure::Configuration)?;
+            let secrets = config.reveal().map_err(|wrong| Failure::Daemon(wrong.into()))?;
+            log_to_stderr(Redactor::new(secrets.iter()));
+            crate::daemon::run(config, secrets).map_err(Failure::Daemon)?;
         }
         Verb::Status(face) => {
             let text = client()?.get("/v1/status")?;
@@ -198,10 +200,11 @@ impl Out<'_> {
 
 /// The daemon's own log; `HOMEOSTAT_LOG` has its filter, as tracing-subscriber
 /// reads one. The journal of systemd has a clock of its own.
-fn log_to_stderr() {
+fn log_to_stderr(redactor: Redactor) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("HOMEOSTAT_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = log.with_writer(move || Redacting::new(redactor.clone(), std::io::stderr()));
     // Only fails where a log is set up already, which then is the one wanted.
     let _ = match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().try_init(),

@@ -12,6 +12,7 @@ mod mistake;
 mod probe;
 mod reader;
 mod resolve;
+mod secret;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::model::{Graph, Mode};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
+pub use secret::{SecretConfig, SecretOwner, Secrets, Unrevealed};
 pub use shown::{Shown, Shows, Table, ValueOrigin};
 
 /// Where a box keeps its file.
@@ -52,6 +54,8 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    /// Where secrets lie; [`Config::reveal`] reads them.
+    pub secrets: Vec<SecretConfig>,
     /// Every target and what it needs, from the parts above. Acyclic.
     pub graph: Graph,
 }
@@ -247,6 +251,8 @@ pub enum ProbeKind {
 pub struct NotifyConfig {
     pub name: String,
     pub kind: NotifyKind,
+    /// Secrets: variables of a command, headers of a webhook.
+    pub given: BTreeMap<String, String>,
     pub timeout_ms: u64,
 }
 

@@ -33,6 +33,7 @@ use crate::model::{
     TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
+use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
 use crate::workload::{WorkloadEvent, WorkloadStatus, Workloads};
@@ -107,6 +108,8 @@ pub struct Driver {
     /// What the configuration and the signed manifests say accounts for what.
     explains: BTreeMap<String, Vec<String>>,
     dirty: bool,
+    /// What no record, line or view may show.
+    redactor: Redactor,
 }
 
 /// What the daemon found before the driver began.
@@ -118,6 +121,7 @@ pub struct Start {
     pub memory: Memory,
     pub series: Vec<Series>,
     pub conditions: Vec<Condition>,
+    pub redactor: Redactor,
 }
 
 enum Input {
@@ -134,7 +138,7 @@ enum Input {
 
 impl Driver {
     pub fn new(start: Start, out: Outlets) -> Self {
-        let Start { config, clock, birth, new_boot, memory, series, conditions } = start;
+        let Start { config, clock, birth, new_boot, memory, series, conditions, redactor } = start;
         let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
         let mut driver = Self {
             guard: Guard::new(config.guard.clone(), grants),
@@ -162,6 +166,7 @@ impl Driver {
             journal_durable: 0,
             unprotected: BTreeSet::new(),
             dirty: true,
+            redactor,
         };
         driver.statuses.mark_changed();
         driver.look_at_workloads();
@@ -226,6 +231,7 @@ impl Driver {
 
     /// Writes an event down and makes it state.
     fn write(&mut self, event: Event) -> Record {
+        let event = self.redactor.value(event);
         let record = self.out.journal.append(self.clock.now(), event);
         self.memory.apply(&record);
         self.seq = record.seq;

@@ -40,6 +40,7 @@ use crate::clock::Clock;
 use crate::config::{Paths, WorkloadConfig};
 use crate::model::view::WorkloadState;
 use crate::model::{AttemptId, ExitStatus, Line};
+use crate::secret::Secret;
 
 /// Asks that wait for one workload.
 const ASKS_MAX: usize = 8;
@@ -194,6 +195,7 @@ impl Workloads {
             run,
             state,
             cgroup_home: options.cgroup_home,
+            secrets: options.secrets,
             clock,
             statuses,
         });
@@ -275,12 +277,15 @@ pub struct Options {
     /// Handed to every shim as its `HOMEOSTAT_FAILPOINT`. A build without
     /// failpoints ignores it.
     pub shim_failpoint: Option<String>,
+    /// By workload: values that its output must not show.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
 }
 
 impl Options {
     pub fn of_this_machine(paths: &Paths) -> Self {
         let shim_failpoint =
             std::env::var("HOMEOSTAT_SHIM_FAILPOINT").ok().filter(|_| cfg!(feature = "failpoints"));
-        Self { cgroup_home: cgroup::home(&paths.run), shim_failpoint }
+        let secrets = BTreeMap::new();
+        Self { cgroup_home: cgroup::home(&paths.run), shim_failpoint, secrets }
     }
 }

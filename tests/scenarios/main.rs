@@ -18,6 +18,7 @@ mod observe;
 mod package_refused;
 mod plugin_misbehaves;
 mod relapse;
+mod secret;
 mod shim_killed;
 mod start_loop;
 mod systemd;

@@ -52,7 +52,7 @@ impl Notify {
         all: &mut Vec<String>,
         patience: Duration,
         what: &str,
-        wanted: impl Fn(&[String]) -> bool,
+        mut wanted: impl FnMut(&[String]) -> bool,
     ) {
         wait_until(patience, what, || {
             all.extend(self.received());

@@ -90,6 +90,7 @@ pub(super) fn examine(root: &Path, file: &Path, named: Named) -> Diagnosis {
     checks.extend(kernel::checks(root, &Powers::here(), &config));
     checks.extend(place::directories(&config));
     checks.extend(program::checks(&config.paths.programs));
+    checks.extend(place::secrets(&config));
     checks.extend(place::plugins(&config));
     Diagnosis { file: file.to_owned(), checks }
 }

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::machine::Machine;
 use super::mistake::{Mistake, Mistakes};
 use super::reader::Section;
+use super::secret::SecretConfig;
 use super::shown::{Shown, ValueOrigin};
 
 /// A value and the byte of the file where it begins.
@@ -25,6 +26,7 @@ pub(super) struct Document<'d> {
     text: &'d str,
     pub machine: &'d Machine,
     mistakes: RefCell<Vec<Mistake>>,
+    pub secrets: RefCell<Vec<SecretConfig>>,
     pub shown: RefCell<Shown>,
     /// Whose defaults count; none names the usual ones.
     pub profile: Cell<Option<&'static str>>,
@@ -33,7 +35,8 @@ pub(super) struct Document<'d> {
 impl<'d> Document<'d> {
     pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine) -> Self {
         let (mistakes, shown) = (RefCell::default(), RefCell::default());
-        Self { file, text, machine, mistakes, shown, profile: Cell::new(None) }
+        let (secrets, profile) = (RefCell::default(), Cell::new(None));
+        Self { file, text, machine, mistakes, secrets, shown, profile }
     }
 
     pub fn note(

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::document::At;
 use super::probe::{command, environment, probes};
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
 use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
 use crate::model::catalogue::CATALOGUE;
@@ -93,6 +94,8 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
     if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
         section.note("dir", "an absolute path", value::quoted(&dir.value), "");
     }
+    let owner = SecretOwner::Workload { name: name.value.clone() };
+    secret::secrets(section, &owner, Given::Variable);
     let config = WorkloadConfig {
         name: name.value.clone(),
         command: command(section, "command"),

@@ -77,7 +77,8 @@ impl<'d> Section<'d> {
 
     /// Name of a table in this section, as TOML's headers have it.
     fn below(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        let key = value::key(key);
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     pub fn offset(&self) -> usize {

@@ -9,7 +9,7 @@ use super::entry::{TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
 use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
-use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
+use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, secret, value};
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
@@ -42,6 +42,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         workloads,
         externals: typed.externals.into_iter().map(|external| external.what).collect(),
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        secrets: secret::taken(doc),
         graph,
     }
 }

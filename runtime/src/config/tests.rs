@@ -570,3 +570,68 @@ fn what_is_in_force_without_a_profile_is_the_default() {
     let package = "package = \"/etc/homeostat/h.plugin\", line 6".to_owned();
     assert!(shown(&healer, "plugin.h").contains(&package));
 }
+
+#[test]
+fn a_secret_is_declared_by_its_file_and_given_where_it_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put("token", "s3cr3t-token\n", 0o600);
+    put("other", "another-secret", 0o600);
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+                secrets = { TOKEN = { file = \"token\" } }\n\
+                [[workload.probe]]\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                secrets = { authorization = { file = \"other\" } }\n\
+                [[external]]\nname = \"e\"\n[[external.probe]]\nname = \"c\"\nkind = \"command\"\n\
+                command = [\"/c\"]\nsecrets = { PASS = { file = \"token\" } }\n\
+                [[notify]]\nname = \"n\"\nkind = \"webhook\"\nurl = \"http://h:1/\"\n\
+                secrets = { x-key = { file = \"other\" } }\n";
+    let file = dir.path().join("homeostat.toml");
+    let mut config = parse(&file, text, &Machine::default()).unwrap();
+    assert_eq!(config.workloads[0].env, BTreeMap::new(), "nothing is read with the file");
+    let secrets = config.reveal().unwrap();
+    assert_eq!(config.workloads[0].env["TOKEN"], "s3cr3t-token");
+    let ProbeKind::Http { headers, .. } = &config.workloads[0].probes[0].kind else { panic!() };
+    assert_eq!(headers["authorization"], "another-secret");
+    let ProbeKind::Command { env, .. } = &config.externals[0].probes[0].kind else { panic!() };
+    assert_eq!(env["PASS"], "s3cr3t-token");
+    assert_eq!(config.notify[0].given["x-key"], "another-secret");
+    assert_eq!(secrets.iter().count(), 4);
+    let of_w: Vec<_> = secrets.by_workload()["w"].iter().map(|it| it.name.clone()).collect();
+    assert_eq!(of_w, ["TOKEN", "authorization"]);
+
+    put("token", "short", 0o600);
+    put("other", "another-secret", 0o640);
+    let mut config = parse(&file, text, &Machine::default()).unwrap();
+    let wrong = config.reveal().unwrap_err().0;
+    assert_eq!(wrong.len(), 4, "{wrong:#?}");
+    assert!(wrong[0].contains("at least 6 bytes, found 5"), "{wrong:#?}");
+    assert!(
+        wrong[1].contains("others can read it") && wrong[1].contains("chmod 600"),
+        "{wrong:#?}"
+    );
+    let shown = super::read(&file, text, &Machine::default()).unwrap().1;
+    assert!(!format!("{shown:?}").contains("another-secret"));
+}
+
+#[test]
+fn a_secret_that_cannot_be_given_is_a_mistake() {
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nenv = { A = \"b\" }\n\
+                secrets = { A = { file = \"x\" }, \"B=C\" = { file = \"x\" }, D = { value = \"y\" } }\n\
+                [[workload.probe]]\nkind = \"tcp\"\naddress = \"h:1\"\n\
+                secrets = { E = { file = \"x\" } }\n\
+                [[workload.probe]]\nname = \"p\"\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                secrets = { \"a b\" = { file = \"x\" } }\n";
+    let found = parse(Path::new("/f"), text, &Machine::default()).unwrap_err().to_string();
+    for word in
+        ["it is in env, too", "without =", "`value`", "the path of a file", "`secrets`", "\"a b\""]
+    {
+        assert!(found.contains(word), "{word} in {found}");
+    }
+}

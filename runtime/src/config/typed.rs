@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::document::At;
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::{
     ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
     SourceConfig, StoreConfig, TrustConfig,
@@ -299,7 +300,14 @@ fn notify(section: &mut Section<'_>) -> Named<NotifyConfig> {
             NotifyKind::Command { command: Vec::new() }
         }
     };
+    let given = match &what {
+        NotifyKind::Command { .. } => Given::Variable,
+        NotifyKind::Webhook { .. } => Given::Header,
+    };
+    let owner = SecretOwner::Notify { name: name.value.clone() };
+    secret::secrets(section, &owner, given);
     let timeout_ms = section.duration("timeout", 10 * SECOND, 100..=10 * MINUTE);
-    let config = NotifyConfig { name: name.value.clone(), kind: what, timeout_ms };
+    let given = BTreeMap::new();
+    let config = NotifyConfig { name: name.value.clone(), kind: what, given, timeout_ms };
     Named { name, what: config }
 }

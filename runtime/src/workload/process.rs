@@ -40,6 +40,7 @@ use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
 use crate::config::WorkloadConfig;
 use crate::model::{AttemptId, Line, TargetId};
+use crate::secret::Secret;
 
 /// The main process is gone; its shim ends the tree and says so within this.
 const REPORT_DEADLINE: Duration = Duration::from_secs(4);
@@ -55,6 +56,8 @@ pub struct Settings {
     pub run: PathBuf,
     pub state: PathBuf,
     pub cgroup_home: Result<PathBuf, String>,
+    /// By workload: what its output must not show.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
     pub clock: Clock,
     pub statuses: watch::Sender<BTreeMap<String, WorkloadStatus>>,
 }
@@ -304,6 +307,7 @@ impl Process {
             log_max_bytes: self.config.log_max_bytes,
             log_files: self.config.log_files,
             launch,
+            secrets: self.settings.secrets.get(&self.config.name).cloned().unwrap_or_default(),
         }
     }
 }

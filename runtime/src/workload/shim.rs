@@ -39,6 +39,7 @@ use super::tree::{Brand, Proc, Tree};
 use super::wire::{Cause, FromShim, Launch, SPEC_MAX_BYTES, Spec};
 use crate::clock;
 use crate::failpoint::{Failpoint, hit};
+use crate::secret::Redactor;
 
 /// The daemon writes the specification before it starts us.
 const SPEC_DEADLINE: Duration = Duration::from_secs(5);
@@ -144,7 +145,8 @@ fn begin(spec: &Spec, clients: &mut Clients) -> Result<Watch, Refusal> {
 
     // All that can fail is made before there is a child that it would orphan.
     let log = Log::new(spec.place.log(), spec.log_max_bytes, spec.log_files);
-    let output = Output::open(&spec.place.fifo(), log)
+    let redactor = Redactor::new(&spec.secrets);
+    let output = Output::open(&spec.place.fifo(), log, redactor)
         .map_err(Refusal::system("cannot open the output FIFO"))?;
     let signals = Signals::listen().map_err(Refusal::system("cannot listen for signals"))?;
 

@@ -18,6 +18,7 @@ use super::tree::Proc;
 use super::user::User;
 use crate::config::LimitsConfig;
 use crate::model::{AttemptId, ExitStatus};
+use crate::secret::Secret;
 
 /// A specification carries a whole environment.
 pub const SPEC_MAX_BYTES: usize = 1024 * 1024;
@@ -38,6 +39,9 @@ pub struct Spec {
     pub log_files: u32,
     /// What to start; none to adopt what runs.
     pub launch: Option<Launch>,
+    /// Kept out of the log and of what is passed on.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

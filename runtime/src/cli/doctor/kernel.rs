@@ -91,7 +91,8 @@ fn user(powers: &Powers, config: &Config) -> Check {
         .map(|it| it.name.as_str())
         .collect();
     if !foreign.is_empty() && powers.capabilities & SETUID == 0 {
-        let found = format!("{who}, and {} to run as another user", foreign.join(", "));
+        let names = foreign.join(", ");
+        let found = format!("{who}, without CAP_SETUID; to run as another user: {names}");
         return Check::cannot("user", found, &costs, "run the daemon as root, or leave `user` out");
     }
     if lost.is_empty() {

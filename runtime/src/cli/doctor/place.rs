@@ -98,6 +98,21 @@ fn directory(name: &str, path: &Path, bytes_wanted: u64) -> Check {
     )
 }
 
+/// Whether this user can read what is declared as secret, and nobody else.
+pub(super) fn secrets(config: &Config) -> Vec<Check> {
+    let check = |secret: &config::SecretConfig| {
+        let name = format!("secret {}", secret.name);
+        match secret.read() {
+            Ok(_) => Check::ok(&name, format!("{}, of {}", secret.file.display(), secret.owner)),
+            Err(why) => {
+                let remedy = "write it there, owned by the daemon's user, mode 600";
+                Check::cannot(&name, why, "the daemon does not start", remedy)
+            }
+        }
+    };
+    config.secrets.iter().map(check).collect()
+}
+
 pub(super) fn plugins(config: &Config) -> Vec<Check> {
     if config.plugins.is_empty() {
         let costs = "nothing is watched";

@@ -121,6 +121,33 @@ impl<'d> Section<'d> {
         Section::new(self.doc, table, offset, self.at(key), &header).through(read)
     }
 
+    /// A table of tables, each read by `read` with its name.
+    pub(in crate::config) fn entries<R>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'d>, &str) -> R,
+    ) -> Vec<R> {
+        if !self.has(key) {
+            self.ignore(&[key]);
+            return Vec::new();
+        }
+        self.section(key, |section| {
+            let keys: Vec<String> = section
+                .table
+                .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())
+                .unwrap_or_default();
+            let entry = |name: &String| section.section(name, |section| read(section, name));
+            keys.iter().take(LIST_LEN_MAX).map(entry).collect()
+        })
+    }
+
+    /// Whether the table under `key` has `name`.
+    pub(in crate::config) fn has_in(&self, key: &str, name: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(
+            |value| matches!(value.get_ref(), DeValue::Table(inner) if inner.contains_key(name)),
+        )
+    }
+
     /// A list of tables, each read by `read`.
     pub(in crate::config) fn each<R>(
         &mut self,
