@@ -29,10 +29,10 @@ use serde::de::DeserializeOwned;
 
 use crate::config;
 use crate::model::view::PluginView;
-use crate::model::{Command, Record, Seq, View};
+use crate::model::{Command, DrillFault, Record, Seq, TargetId, View};
 use crate::secret::{Redacting, Redactor};
 use crate::story::Story;
-use args::{Cli, ConfigVerb, Face, Verb, WorkloadVerb};
+use args::{Cli, ConfigVerb, Face, FaultWord, Verb, WorkloadVerb};
 use client::Client;
 use page::{Colour, Page};
 
@@ -106,6 +106,17 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             out.command(&client()?, *face, &Command::Pause { for_ms: *for_ms })?;
         }
         Verb::Resume(face) => out.command(&client()?, *face, &Command::Resume {})?,
+        Verb::Inject { fault, target, for_ms, face } => {
+            let fault = match fault {
+                FaultWord::Crash => DrillFault::Crash {},
+                FaultWord::Hang => DrillFault::Hang { ms: *for_ms },
+            };
+            let target = match target.contains(':') {
+                true => TargetId::from_text(target),
+                false => TargetId::workload(target),
+            };
+            out.command(&client()?, *face, &Command::Inject { target, fault })?;
+        }
         Verb::Plugins(face) => {
             let text = client()?.get("/v1/plugins")?;
             let plugins: Vec<PluginView> = read(&text)?;

@@ -6,6 +6,7 @@
 
 mod cycle;
 mod document;
+mod drill;
 mod entry;
 mod machine;
 mod mistake;
@@ -54,6 +55,7 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    pub drill: DrillConfig,
     /// Where secrets lie; [`Config::reveal`] reads them.
     pub secrets: Vec<SecretConfig>,
     /// Every target and what it needs, from the parts above. Acyclic.
@@ -245,6 +247,14 @@ pub enum ProbeKind {
         command: Vec<String>,
         env: BTreeMap<String, String>,
     },
+}
+
+/// Faults that an operator may stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillConfig {
+    pub allow: bool,
+    /// A target is held still for so long at most.
+    pub hang_max_ms: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ mod ask;
 mod command;
 mod desired;
 mod detect;
+mod drill;
 mod feed;
 mod memory;
 mod proof;
@@ -29,8 +30,8 @@ use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series,
-    TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Mark, Mode, Outcome, Record, Seq,
+    Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::secret::Redactor;
@@ -278,7 +279,14 @@ impl Driver {
             _ => None,
         };
         tell(&event);
-        self.write(event);
+        let opened = match &event {
+            Event::IncidentOpened { root, .. } => Some(root.clone()),
+            _ => None,
+        };
+        let record = self.write(event);
+        if let Some(root) = opened {
+            self.note_drill(IncidentId(record.seq), &root);
+        }
         if let Some(point) = point {
             hit(point);
         }

@@ -39,7 +39,7 @@ use self::record::Place;
 use crate::clock::Clock;
 use crate::config::{Paths, WorkloadConfig};
 use crate::model::view::WorkloadState;
-use crate::model::{AttemptId, ExitStatus, Line};
+use crate::model::{AttemptId, DrillFault, ExitStatus, Line};
 use crate::secret::Secret;
 
 /// Asks that wait for one workload.
@@ -149,6 +149,8 @@ pub enum WorkloadError {
     Unkillable { workload: String, pids: Vec<u32> },
     #[error("workload {workload}: cannot use {}: {detail}; see that it exists and can be written", path.display())]
     Files { workload: String, path: PathBuf, detail: String },
+    #[error("workload {workload}: it does not run; start it first")]
+    NotRunning { workload: String },
     #[error("workload {workload}: the daemon is ending")]
     Closed { workload: String },
 }
@@ -241,6 +243,11 @@ impl Workloads {
     pub async fn observe(&self, name: &str, attempt: AttemptId) -> Observed {
         let ask = self.ask(name, |reply| Ask::Observe { attempt, reply });
         ask.await.unwrap_or(Observed::NeverStarted)
+    }
+
+    /// Stages a fault. Gives back the pid of the main process that it befalls.
+    pub async fn drill(&self, name: &str, fault: DrillFault) -> Result<u32, WorkloadError> {
+        self.ask(name, |reply| Ask::Drill { fault, reply }).await?
     }
 
     async fn ask<T>(

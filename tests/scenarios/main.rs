@@ -11,6 +11,7 @@ mod crash;
 mod daemon_killed;
 mod disk;
 mod doctor;
+mod drill;
 mod hang;
 mod intent;
 mod journal_damaged;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::words;
 use crate::model::{IncidentId, Seq};
@@ -58,6 +58,18 @@ pub(super) enum Verb {
     },
     /// Heal again.
     Resume(Face),
+    /// Stage a fault for a drill, where [drill] allows it: see what the box does.
+    Inject {
+        #[arg(value_enum)]
+        fault: FaultWord,
+        /// A workload, such as digits or workload:digits.
+        target: String,
+        /// How long a hang lasts, such as 30s.
+        #[arg(long = "for", value_name = "DURATION", value_parser = words::duration_ms, default_value = "30s")]
+        for_ms: u64,
+        #[command(flatten)]
+        face: Face,
+    },
     /// Detectors and healers.
     Plugins(Face),
     /// The journal, a record per line; by default its newest 100.
@@ -81,6 +93,14 @@ pub(super) enum Verb {
     /// that was configured, or every daemon needs, is impossible), with what
     /// that costs and what to do. Exit code 4 when a line says `cannot`.
     Doctor(Face),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FaultWord {
+    /// Every process of it is killed.
+    Crash,
+    /// Every process of it stands still, and goes on after a while.
+    Hang,
 }
 
 #[derive(Debug, Subcommand)]

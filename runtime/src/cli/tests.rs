@@ -386,6 +386,7 @@ async fn the_verbs_talk_to_a_served_socket() {
                 Command::WorkloadStop { name } => Ok(format!("{name} is stopped")),
                 Command::Pause { for_ms } => Ok(format!("paused for {for_ms:?} ms")),
                 Command::Resume {} => Ok("healing again".into()),
+                Command::Inject { target, fault } => Ok(format!("{fault} of {target}")),
                 Command::WorkloadStart { name } => {
                     Err(crate::model::CommandError::NoSuchWorkload { name })
                 }
@@ -406,6 +407,8 @@ async fn the_verbs_talk_to_a_served_socket() {
             ("pause --for 10min", "paused for Some(600000) ms"),
             ("pause", "paused for None ms"),
             ("resume", "healing again"),
+            ("inject crash digits", "crash of workload:digits"),
+            ("inject hang workload:digits --for 5s", "hang of 5 s of workload:digits"),
             ("plugins", "no plugins"),
             ("events --from 2", "  2  age 2.000 s  incident-opened  kind=k root=box signature=s\n"),
             ("events --json", "{\"seq\":1,"),

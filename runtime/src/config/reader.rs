@@ -262,6 +262,18 @@ impl<'d> Section<'d> {
         size
     }
 
+    pub fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.default(key, default);
+        let Some(value) = self.leaf(key) else { return default };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => *flag,
+            _ => {
+                self.note_value(key, "true or false", value);
+                default
+            }
+        }
+    }
+
     /// One word of a few. None when it is missing or wrong; only wrong is noted.
     pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;

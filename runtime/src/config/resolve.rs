@@ -42,6 +42,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         workloads,
         externals: typed.externals.into_iter().map(|external| external.what).collect(),
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        drill: typed.drill,
         secrets: secret::taken(doc),
         graph,
     }

@@ -10,8 +10,8 @@ use super::document::At;
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
-    ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
-    SourceConfig, StoreConfig, TrustConfig,
+    ApiConfig, DrillConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
+    SourceConfig, StoreConfig, TrustConfig, drill,
     entry::{self, TypedPlugin, TypedWorkload},
     probe, trust, value,
 };
@@ -45,6 +45,7 @@ pub(super) struct Typed {
     pub workloads: Vec<Named<TypedWorkload>>,
     pub externals: Vec<Named<ExternalConfig>>,
     pub notify: Vec<Named<NotifyConfig>>,
+    pub drill: DrillConfig,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -120,6 +121,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         workloads: root.each("workload", |section| entry::workload(section, &defaults)),
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
+        drill: root.section("drill", drill::drill),
         paths,
     }
 }

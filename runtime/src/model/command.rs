@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{DrillFault, TargetId};
+
 /// An operator's word. It is desired state, so it outlives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
@@ -17,6 +19,12 @@ pub enum Command {
         for_ms: Option<u64>,
     },
     Resume {},
+    /// Stage a fault, for a drill.
+    Inject {
+        target: TargetId,
+        #[serde(flatten)]
+        fault: DrillFault,
+    },
 }
 
 /// What came of it.

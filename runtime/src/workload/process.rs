@@ -14,6 +14,7 @@
 //! and between two of them what this task believes was last read from the
 //! shim, or settled from records and process table.
 
+mod drill;
 mod life;
 mod recover;
 mod report;
@@ -39,7 +40,7 @@ use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
 use crate::config::WorkloadConfig;
-use crate::model::{AttemptId, Line, TargetId};
+use crate::model::{AttemptId, DrillFault, Line, TargetId};
 use crate::secret::Secret;
 
 /// The main process is gone; its shim ends the tree and says so within this.
@@ -67,6 +68,7 @@ pub enum Ask {
     Start { attempt: AttemptId, reply: oneshot::Sender<Result<u32, WorkloadError>> },
     Stop { reply: oneshot::Sender<Result<(), WorkloadError>> },
     Observe { attempt: AttemptId, reply: oneshot::Sender<Observed> },
+    Drill { fault: DrillFault, reply: oneshot::Sender<Result<u32, WorkloadError>> },
 }
 
 pub struct Process {
@@ -193,6 +195,9 @@ impl Process {
             }
             Ask::Observe { attempt, reply } => {
                 let _ = reply.send(self.observe(attempt));
+            }
+            Ask::Drill { fault, reply } => {
+                let _ = reply.send(self.drill(fault).await);
             }
         }
     }

@@ -15,6 +15,7 @@
 //! earlier attempt alive, and never one attempt twice.
 
 mod client;
+mod drill;
 mod fork;
 mod output;
 mod spawn;
@@ -237,6 +238,7 @@ impl Begin<'_> {
             main,
             adopted: false,
             stopping: false,
+            held_until_boottime_ms: None,
             earlier: self.spec.place.begun(),
         };
         self.write(&record);

@@ -64,6 +64,12 @@ pub enum ToShim {
     /// Answered by `Pong`: a shim that hangs lets the FIFO fill up, and with
     /// it the workload hangs too.
     Ping {},
+    /// For a drill: SIGKILL to the tree, as a fault and not as a stop.
+    Crash {},
+    /// For a drill: the tree stands still for so long.
+    Hang {
+        ms: u64,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
