@@ -447,6 +447,21 @@ fn the_shipped_file_is_good_as_it_is_and_with_its_examples() {
     let examples =
         examples.replace("/etc/homeostat/homeostat.pub", key_file.to_str().expect("UTF-8"));
     let config = good(&examples);
+    // Whatever can be written can be shown: a new kind of value is noted, too.
+    let shown = super::read(Path::new("/f"), &examples, &machine()).unwrap().1;
+    let lines: BTreeSet<usize> = shown
+        .tables
+        .iter()
+        .flat_map(|table| &table.values)
+        .filter_map(|shows| match shows.origin {
+            ValueOrigin::File { line } => Some(line),
+            _ => None,
+        })
+        .collect();
+    for (line, text) in (1..).zip(examples.lines()) {
+        let is_value = text.contains(" = ") && !text.starts_with('#');
+        assert!(!is_value || lines.contains(&line), "line {line} is not shown: {text}");
+    }
     assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (2, 1, 1));
     // What it calls a default is one.
     let bare = good("box.mode = \"observe\"");

@@ -85,6 +85,8 @@ pub struct Process {
     saving: Option<JoinHandle<()>>,
     adoptions: VecDeque<Instant>,
     detail: String,
+    /// Why the shim did not do what it was asked last.
+    undone: Option<String>,
 }
 
 enum Happened {
@@ -123,6 +125,7 @@ impl Process {
             saving: None,
             adoptions: VecDeque::new(),
             detail: String::new(),
+            undone: None,
         })
     }
 
@@ -241,6 +244,10 @@ impl Process {
             }),
             FromShim::Lost { count } => self.outlet.lost(count),
             FromShim::Stopping {} | FromShim::Pong {} => self.life.acknowledge(),
+            FromShim::Undone { why } => {
+                self.undone = Some(why);
+                self.life.acknowledge();
+            }
             FromShim::Note { text } => {
                 self.detail = text;
                 self.publish();

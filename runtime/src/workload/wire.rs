@@ -85,6 +85,10 @@ pub enum FromShim {
     /// The request to stop was taken.
     Stopping {},
     Pong {},
+    /// What was asked for last was not done.
+    Undone {
+        why: String,
+    },
     Line {
         boottime_ms: u64,
         text: String,

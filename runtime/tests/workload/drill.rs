@@ -93,3 +93,17 @@ async fn a_shim_that_adopts_keeps_the_secret_as_well() {
     let log = std::fs::read_to_string(log).expect("a log");
     assert!(log.contains("[redacted:TOKEN]") && !log.contains("hunter2"), "{log}");
 }
+
+#[tokio::test]
+async fn a_hang_whose_end_cannot_be_written_down_holds_nothing() {
+    let mut rig = Rig::new(COUNTING).await;
+    rig.start(1).await;
+    rig.line("3").await;
+    // In the way of the record that is written anew.
+    std::fs::create_dir(rig.run_file("attempt.new")).expect("made");
+    let error = rig.workloads().drill("a", LONG).await.expect_err("it is refused");
+    assert!(error.to_string().contains("nothing is held"), "{error}");
+    assert!(!rig.members().into_iter().any(stopped));
+    let next = (rig.lines.len() + 20).to_string();
+    rig.line(&next).await;
+}

@@ -1,6 +1,8 @@
 //! Staging a fault: the shim does it, because it outlives the daemon and so
 //! can end what it began.
 
+use tokio::time::Instant;
+
 use super::{Life, PONG_DEADLINE, Process};
 use crate::model::drill::DrillFault;
 use crate::workload::WorkloadError;
@@ -22,7 +24,26 @@ impl Process {
             DrillFault::Crash {} => ToShim::Crash {},
             DrillFault::Hang { ms } => ToShim::Hang { ms },
         };
+        self.undone = None;
         self.request(&request, PONG_DEADLINE).await;
-        Ok(pid)
+        let until = Instant::now() + PONG_DEADLINE;
+        loop {
+            let lost = || WorkloadError::Shim {
+                workload: workload.clone(),
+                detail: "its shim did not say whether it did; is it of an older version?".into(),
+            };
+            match &self.life {
+                // A crash may be over before anybody says that it was begun.
+                Life::Idle => return Ok(pid),
+                Life::Live(live) if live.link.is_none() => return Err(lost()),
+                Life::Live(live) if live.answer_by.is_none() => break,
+                Life::Live(_) if Instant::now() >= until => return Err(lost()),
+                Life::Live(_) => self.step(until).await,
+            }
+        }
+        match self.undone.take() {
+            None => Ok(pid),
+            Some(detail) => Err(WorkloadError::Shim { workload, detail }),
+        }
     }
 }

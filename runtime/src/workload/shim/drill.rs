@@ -24,15 +24,13 @@ impl Watch {
     /// The whole tree stands still, until [`Self::release_when_due`].
     pub(super) fn hold(&mut self, ms: u64, clients: &mut Clients) {
         self.record.held_until_boottime_ms = Some(boottime_ms() + ms.min(HANG_MS_MAX));
-        match write_json(&self.place.attempt(), &self.record) {
-            // Twice: what was forked by one not yet stopped is met by the second.
-            Ok(()) => (0..2).for_each(|_| self.signal_all(Signal::STOP)),
-            Err(err) => {
-                self.record.held_until_boottime_ms = None;
-                let text = format!("no drill: its end cannot be written down: {err}");
-                clients.tell(&FromShim::Note { text });
-            }
+        if let Err(err) = write_json(&self.place.attempt(), &self.record) {
+            self.record.held_until_boottime_ms = None;
+            let why = format!("nothing is held, since its end cannot be written down: {err}");
+            return clients.tell(&FromShim::Undone { why });
         }
+        // Twice: what was forked by one not yet stopped is met by the second.
+        (0..2).for_each(|_| self.signal_all(Signal::STOP));
         clients.tell(&FromShim::Pong {});
     }
 
