@@ -23,3 +23,4 @@ mod secret;
 mod shim_killed;
 mod start_loop;
 mod systemd;
+mod upgrade;
