@@ -4,6 +4,7 @@
 //! programs that are shipped or demonstrated, started as anybody would start
 //! them. `cargo xtask test` builds what they need.
 
+mod benign;
 mod campaign;
 mod checkpoint;
 mod configuration;

@@ -80,6 +80,8 @@ pub struct Process {
     life: Life,
     /// How the attempt before ended.
     last: Option<ExitRecord>,
+    /// The shim of the last attempt saw its tree empty: nothing is left to sweep.
+    is_empty: bool,
     history: History,
     /// The history on its way to the disk.
     saving: Option<JoinHandle<()>>,
@@ -122,6 +124,7 @@ impl Process {
             place,
             life: Life::Idle,
             last: None,
+            is_empty: false,
             saving: None,
             adoptions: VecDeque::new(),
             detail: String::new(),
@@ -254,6 +257,7 @@ impl Process {
             }
             FromShim::Exited { attempt, status, wanted, left } => {
                 self.finish(attempt, status, wanted);
+                self.is_empty = left.is_empty();
                 if !left.is_empty() {
                     self.detail = format!("{status}; processes {left:?} outlive SIGKILL");
                     self.publish();
