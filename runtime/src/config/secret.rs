@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::document::Document;
 use super::machine::read_secret;
 use super::reader::Section;
-use super::{Config, ProbeConfig, ProbeKind, value};
+use super::{Config, NotifyKind, ProbeConfig, ProbeKind, value};
 use crate::secret::{SECRET_BYTES_MIN, Secret};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +137,11 @@ impl Config {
         let mut wrong = Vec::new();
         for declared in self.secrets.clone() {
             match declared.read() {
+                Ok(value) if self.is_an_argument(&value) => wrong.push(format!(
+                    "secret {} of {}: its value stands in a `command`, where everybody can read \
+                     it; take it out there",
+                    declared.name, declared.owner
+                )),
                 Ok(value) => {
                     self.give(&declared, &value);
                     let secret = Secret { name: declared.name, value };
@@ -146,6 +151,21 @@ impl Config {
             }
         }
         if wrong.is_empty() { Ok(secrets) } else { Err(Unrevealed(wrong)) }
+    }
+
+    fn is_an_argument(&self, value: &str) -> bool {
+        let probes = self.workloads.iter().flat_map(|it| &it.probes);
+        let probes = probes.chain(self.externals.iter().flat_map(|it| &it.probes));
+        let probes = probes.filter_map(|it| match &it.kind {
+            ProbeKind::Command { command, .. } => Some(command),
+            _ => None,
+        });
+        let notifiers = self.notify.iter().filter_map(|it| match &it.kind {
+            NotifyKind::Command { command } => Some(command),
+            NotifyKind::Webhook { .. } => None,
+        });
+        let commands = self.workloads.iter().map(|it| &it.command).chain(probes).chain(notifiers);
+        commands.flatten().any(|argument| argument.contains(value))
     }
 
     fn give(&mut self, secret: &SecretConfig, value: &str) {

@@ -620,6 +620,12 @@ fn a_secret_is_declared_by_its_file_and_given_where_it_belongs() {
     let of_w: Vec<_> = secrets.by_workload()["w"].iter().map(|it| it.name.clone()).collect();
     assert_eq!(of_w, ["TOKEN", "authorization"]);
 
+    // What stands in an argument list is seen by all.
+    let told = text.replace("[\"/c\"]", "[\"/c\", \"--key=s3cr3t-token\"]");
+    let wrong = parse(&file, &told, &Machine::default()).unwrap().reveal().unwrap_err().0;
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+    assert!(wrong[0].contains("stands in a `command`"), "{wrong:#?}");
+
     put("token", "short", 0o600);
     put("other", "another-secret", 0o640);
     let mut config = parse(&file, text, &Machine::default()).unwrap();
