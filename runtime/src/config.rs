@@ -6,12 +6,15 @@
 
 mod cycle;
 mod document;
+mod drill;
 mod entry;
 mod machine;
 mod mistake;
 mod probe;
 mod reader;
 mod resolve;
+mod secret;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -28,6 +31,8 @@ use crate::model::{Graph, Mode, TargetId};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
+pub use secret::{SecretConfig, SecretOwner, Secrets, Unrevealed};
+pub use shown::{Shown, Shows, Table, ValueOrigin};
 
 /// Where a box keeps its file.
 pub const DEFAULT_FILE: &str = "/etc/homeostat/homeostat.toml";
@@ -51,6 +56,9 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    pub drill: DrillConfig,
+    /// Where secrets lie; [`Config::reveal`] reads them.
+    pub secrets: Vec<SecretConfig>,
     /// Every target and what it needs, from the parts above. Acyclic.
     pub graph: Graph,
 }
@@ -268,10 +276,20 @@ pub enum ProbeKind {
     },
 }
 
+/// Faults that an operator may stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillConfig {
+    pub allow: bool,
+    /// A target is held still for so long at most.
+    pub hang_max_ms: u64,
+}
+
 #[derive(Clone, Debug)]
 pub struct NotifyConfig {
     pub name: String,
     pub kind: NotifyKind,
+    /// Secrets: variables of a command, headers of a webhook.
+    pub given: BTreeMap<String, String>,
     pub timeout_ms: u64,
 }
 
@@ -288,6 +306,11 @@ pub enum NotifyKind {
 /// The file, and the key files it names, must be such that only root or their
 /// owner can write them: whoever writes them commands the box.
 pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    show(path).map(|(config, _)| config)
+}
+
+/// As [`load`], and how it came about: each value with its origin.
+pub fn show(path: &Path) -> Result<(Config, Shown), Mistakes> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = machine::read_trusted(&path).map_err(|unreadable| {
         Mistakes::of_file(
@@ -297,18 +320,23 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
             unreadable.hint,
         )
     })?;
-    parse(&path, &text, &Machine::here())
+    read(&path, &text, &Machine::here())
 }
 
 /// What `text` means on `machine`. `path` names the file in mistakes, and
 /// relative paths start at its folder.
 pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mistakes> {
+    read(path, text, machine).map(|(config, _)| config)
+}
+
+fn read(path: &Path, text: &str, machine: &Machine) -> Result<(Config, Shown), Mistakes> {
     let doc = document::Document::new(path, text, machine);
     match DeTable::parse(text) {
         Ok(root) => {
             let typed = doc.read(root.get_ref(), typed::file);
             let config = resolve::config(&doc, typed);
-            doc.finish(config)
+            let config = doc.finish(config)?;
+            Ok((config, doc.shown.take()))
         }
         Err(error) => {
             let offset = error.span().map_or(text.len(), |span| span.start);

@@ -9,8 +9,8 @@ mod teller;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AttemptId, Decision, Finding, IncidentId, Instant, Origin, Outcome, Proposal, Record, Refusal,
-    Seq, TargetId,
+    AttemptId, Decision, DrillFault, Finding, IncidentId, Instant, Origin, Outcome, Proposal,
+    Record, Refusal, Seq, TargetId,
 };
 use teller::Teller;
 
@@ -61,6 +61,14 @@ pub enum Passage {
         finding: Finding,
     },
     Opened {},
+    /// An operator staged a fault on its root before it opened.
+    Drilled {
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
+        drill: Seq,
+        after_ms: u64,
+    },
     /// A healer was asked, and its answer is not there yet.
     Asked {
         healer: String,

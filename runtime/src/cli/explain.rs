@@ -74,6 +74,11 @@ fn tell(passage: &Passage, start_ms: u64) -> Told {
             Told { what: "seen", tone: Tone::Warn, lines }
         }
         Passage::Opened {} => told("opened", Tone::Strong, String::new()),
+        Passage::Drilled { fault, by, drill, after_ms } => {
+            let (by, span) = (words::origin(by), span(*after_ms));
+            let line = format!("{by} staged a {fault} here {span} before: event {drill}");
+            told("DRILL", Tone::Warn, line)
+        }
         Passage::Asked { healer } => told("asked", Tone::Plain, format!("{healer}, no answer yet")),
         Passage::Decided { healer, decision } => {
             Told { what: "decided", tone: Tone::Plain, lines: decision_lines(healer, decision) }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::document::At;
 use super::probe::{command, environment, probes};
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
 use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
 use crate::model::catalogue::CATALOGUE;
@@ -27,18 +28,21 @@ pub(super) struct TypedWorkload {
 pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedPlugin> {
     let name = section.need_name("name");
     let package = section.need_text("package", "the path of a .plugin file", "");
+    section.default("targets", vec!["*"]);
     let targets = section
         .texts("targets")
         .unwrap_or_else(|| vec![At { value: "*".into(), offset: section.offset() }]);
-    let period_ms = section.duration("period", defaults.plugin_period_ms, 50..=HOUR);
+    let period_ms = section.preset("period", defaults.plugin_period_ms, 50..=HOUR);
     let deadline_ms = section.duration("deadline", 100, 1..=MINUTE);
     let (quarantine_faults, quarantine_window_ms) = section.section("quarantine", |section| {
         let faults = section.integer("faults", 5, 1..=1000);
         (faults, section.duration("window", 10 * MINUTE, SECOND..=7 * DAY))
     });
+    let package = section.doc.resolve(&package.value);
+    section.amend_path("package", &package);
     let config = PluginConfig {
         name: name.value.clone(),
-        package: section.doc.resolve(&package.value),
+        package,
         digest: digest(section),
         grants: actions(section, "grants"),
         config: section.json("config"),
@@ -47,7 +51,7 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         deadline_ms: u32::try_from(deadline_ms).unwrap_or(u32::MAX),
         memory_max_bytes: section.size("memory_max", 16 * MIB, MIB / 4..=GIB),
         checkpoint_ms: section.duration("checkpoint", MINUTE, SECOND..=DAY),
-        backoff_ms: section.duration("backoff", defaults.backoff_ms, 10..=MINUTE),
+        backoff_ms: section.preset("backoff", defaults.backoff_ms, 10..=MINUTE),
         quarantine_faults,
         quarantine_window_ms,
     };
@@ -83,6 +87,8 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
     let name = section.need_name("name");
     // The one kind there is; written down, so that others can come beside it.
     section.choice("kind", &[("process", ())]);
+    section.default("kind", "process");
+    section.default("desired", "running");
     let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
     let needs = section.texts("needs").unwrap_or_default();
     let replicas = section.text("replicas").map(|group| {
@@ -93,6 +99,8 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
     if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
         section.note("dir", "an absolute path", value::quoted(&dir.value), "");
     }
+    let owner = SecretOwner::Workload { name: name.value.clone() };
+    secret::secrets(section, &owner, Given::Variable);
     let config = WorkloadConfig {
         name: name.value.clone(),
         command: command(section, "command"),

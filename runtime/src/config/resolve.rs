@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::document::{At, Document};
 use super::entry::{TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
+use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{
-    Config, GuardConfig, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value,
+    Config, GuardConfig, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, secret, value,
 };
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
@@ -52,6 +53,8 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         workloads,
         externals: typed.externals.into_iter().map(|external| external.what).collect(),
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        drill: typed.drill,
+        secrets: secret::taken(doc),
         graph,
     }
 }
@@ -214,6 +217,7 @@ fn incident(
     }
     if routes.is_empty() {
         routes.extend(default_route(plugins));
+        show_routes(doc, &routes);
     }
     routes.sort_by_key(|route| (breadth(&route.kind), breadth(&route.target)));
     IncidentConfig {
@@ -243,6 +247,17 @@ fn default_route(plugins: &[PluginConfig]) -> Option<Route> {
         plugins.iter().filter(|p| !p.grants.is_empty()).map(|p| p.name.clone()).collect();
     let everything = || "*".to_owned();
     (!healers.is_empty()).then(|| Route { kind: everything(), target: everything(), healers })
+}
+
+fn show_routes(doc: &Document<'_>, routes: &[Route]) {
+    let mut shown = doc.shown.borrow_mut();
+    for route in routes {
+        let table = shown.open("[[incident.route]]", "incident.route[1]");
+        let mut put = |key, value| shown.put(table, key, value, ValueOrigin::Default);
+        put("kind", route.kind.as_str().into());
+        put("target", route.target.as_str().into());
+        put("healers", route.healers.clone().into());
+    }
 }
 
 /// Sorts the most specific selector first: whole names, then long prefixes.

@@ -126,6 +126,13 @@ pub(super) fn size_text(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
+/// A key as TOML has it: bare where it can be.
+pub(super) fn key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let is_bare = !key.is_empty() && key.chars().all(bare);
+    if is_bare { key.to_owned() } else { serde_json::Value::from(key).to_string() }
+}
+
 /// As JSON; the error says what JSON has no word for.
 pub(super) fn json(value: &DeValue<'_>) -> Result<serde_json::Value, String> {
     use serde_json::Value as Json;

@@ -34,6 +34,7 @@ impl Driver {
                 };
                 let _ = reply.send(Ok(text));
             }
+            Command::Inject { target, fault } => self.inject(target, fault, by, reply),
             Command::Resume {} => {
                 self.write(Event::Resumed { by: Some(by) });
                 let _ = reply.send(Ok("healing goes on".into()));

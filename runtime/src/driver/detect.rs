@@ -381,6 +381,7 @@ impl Driver {
             }
             WorkloadEvent::Lines(lines) => {
                 for line in lines {
+                    let line = self.redactor.value(line);
                     for detecting in self.detectors.values_mut() {
                         if detecting.judges(&line.target) {
                             detecting.feed.line(line.clone());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::IncidentId;
+use super::{DrillFault, IncidentId, TargetId};
 
 /// An operator's word. It is desired state, so it outlives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub enum Command {
     /// Close it, ill or not.
     IncidentClose {
         incident: IncidentId,
+    },
+    /// Stage a fault, for a drill.
+    Inject {
+        target: TargetId,
+        #[serde(flatten)]
+        fault: DrillFault,
     },
 }
 

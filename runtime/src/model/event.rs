@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptId, Attrs, Decision, Finding, IncidentId, Instant, Mode, Origin, Outcome, Proposal,
-    Refusal, TargetId,
+    AttemptId, Attrs, Decision, DrillFault, Finding, IncidentId, Instant, Mode, Origin, Outcome,
+    Proposal, Refusal, TargetId,
 };
 
 /// Place in the journal, from 1.
@@ -50,6 +50,14 @@ pub enum Event {
     },
     Resumed {
         by: Option<Origin>,
+    },
+
+    /// An operator staged a fault.
+    DrillBegan {
+        target: TargetId,
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
     },
 
     // Plugins.
@@ -122,6 +130,15 @@ pub enum Event {
     IncidentJoined {
         incident: IncidentId,
         sighting: Sighting,
+    },
+    /// A fault was staged on its root so long before it opened.
+    IncidentDrilled {
+        incident: IncidentId,
+        drill: Seq,
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
+        after_ms: u64,
     },
     HealerAsked {
         incident: IncidentId,
@@ -271,6 +288,7 @@ impl Event {
         match self {
             Self::IncidentOpened { .. } => Some(IncidentId(seq)),
             Self::IncidentJoined { incident, .. }
+            | Self::IncidentDrilled { incident, .. }
             | Self::HealerAsked { incident, .. }
             | Self::Decided { incident, .. }
             | Self::DecisionFailed { incident, .. }
@@ -300,6 +318,7 @@ impl Event {
             | Self::JournalGap { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
+            | Self::DrillBegan { .. }
             | Self::PluginRefused { .. }
             | Self::WorkloadDesired { .. }
             | Self::Approved { .. }

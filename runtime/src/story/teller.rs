@@ -40,6 +40,9 @@ impl Teller {
                 self.opening = Some(Opening { at, root, kind, signature });
                 ("open", Passage::Opened {})
             }
+            Event::IncidentDrilled { fault, by, drill, after_ms, .. } => {
+                (self.phase, Passage::Drilled { fault, by, drill, after_ms })
+            }
             Event::HealerAsked { healer, .. } => ("deciding", Passage::Asked { healer }),
             Event::Decided { healer, decision, .. } => {
                 let phase = match decision {

@@ -14,6 +14,7 @@
 //! and between two of them what this task believes was last read from the
 //! shim, or settled from records and process table.
 
+mod drill;
 mod life;
 mod recover;
 mod report;
@@ -39,7 +40,8 @@ use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
 use crate::config::WorkloadConfig;
-use crate::model::{AttemptId, Line, TargetId};
+use crate::model::{AttemptId, DrillFault, Line, TargetId};
+use crate::secret::Secret;
 
 /// The main process is gone; its shim ends the tree and says so within this.
 const REPORT_DEADLINE: Duration = Duration::from_secs(4);
@@ -55,6 +57,8 @@ pub struct Settings {
     pub run: PathBuf,
     pub state: PathBuf,
     pub cgroup_home: Result<PathBuf, String>,
+    /// By workload: what its output must not show.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
     pub clock: Clock,
     pub statuses: watch::Sender<BTreeMap<String, WorkloadStatus>>,
 }
@@ -64,6 +68,7 @@ pub enum Ask {
     Start { attempt: AttemptId, reply: oneshot::Sender<Result<u32, WorkloadError>> },
     Stop { reply: oneshot::Sender<Result<(), WorkloadError>> },
     Observe { attempt: AttemptId, reply: oneshot::Sender<Observed> },
+    Drill { fault: DrillFault, reply: oneshot::Sender<Result<u32, WorkloadError>> },
 }
 
 pub struct Process {
@@ -82,6 +87,8 @@ pub struct Process {
     saving: Option<JoinHandle<()>>,
     adoptions: VecDeque<Instant>,
     detail: String,
+    /// Why the shim did not do what it was asked last.
+    undone: Option<String>,
 }
 
 enum Happened {
@@ -121,6 +128,7 @@ impl Process {
             saving: None,
             adoptions: VecDeque::new(),
             detail: String::new(),
+            undone: None,
         })
     }
 
@@ -194,6 +202,9 @@ impl Process {
             Ask::Observe { attempt, reply } => {
                 let _ = reply.send(self.observe(attempt));
             }
+            Ask::Drill { fault, reply } => {
+                let _ = reply.send(self.drill(fault).await);
+            }
         }
     }
 
@@ -236,6 +247,10 @@ impl Process {
             }),
             FromShim::Lost { count } => self.outlet.lost(count),
             FromShim::Stopping {} | FromShim::Pong {} => self.life.acknowledge(),
+            FromShim::Undone { why } => {
+                self.undone = Some(why);
+                self.life.acknowledge();
+            }
             FromShim::Note { text } => {
                 self.detail = text;
                 self.publish();
@@ -308,6 +323,7 @@ impl Process {
             log_max_bytes: self.config.log_max_bytes,
             log_files: self.config.log_files,
             launch,
+            secrets: self.settings.secrets.get(&self.config.name).cloned().unwrap_or_default(),
         }
     }
 }
