@@ -108,6 +108,16 @@ pub struct SourceConfig {
     pub period_ms: u32,
     /// Mount points whose space is watched.
     pub filesystems: Vec<PathBuf>,
+    /// The kernel's messages, unless they are not to be read.
+    pub kmsg: Option<KmsgConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsgConfig {
+    /// `/dev/kmsg`, unless a test pretends.
+    pub path: PathBuf,
+    /// Where it is written down how far they were read.
+    pub place: PathBuf,
 }
 
 #[derive(Clone, Debug)]

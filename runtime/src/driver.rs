@@ -15,7 +15,7 @@ mod proof;
 mod report;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series,
-    TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, Line, Mark, Mode, Outcome, Record, Seq,
+    Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::source::{SourceControl, SourceEvent};
@@ -82,6 +82,8 @@ pub struct Driver {
     /// What plugins said before they arrived: a thread may be faster than the
     /// word that it was started.
     early: Vec<PluginEvent>,
+    /// Lines for the detectors that are still to arrive.
+    early_lines: VecDeque<Line>,
     /// Series of the box; a `SeriesId` is an index into it.
     series: Vec<Series>,
     workloads: BTreeMap<String, WorkloadStatus>,
@@ -138,6 +140,7 @@ impl Driver {
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             early: Vec::new(),
+            early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
@@ -209,6 +212,7 @@ impl Driver {
                 }
             }
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
             Input::Plugin(event) => self.take_plugin(event),
             Input::Arrival(arrival) => self.take_arrival(arrival),

@@ -6,8 +6,9 @@
 //! ```text
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
 //!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
-//!  a task per probe           HTTP, TCP, a command ────┴▶ events ──▶ driver
-//!                             └ results wait for room ─┘
+//!  a task per probe           HTTP, TCP, a command ────┤
+//!                             └ results wait for room ─┼▶ events ──▶ driver
+//!  source-kmsg (a thread)     lines wait for room ─────┘
 //! ```
 //!
 //! All of it ends with the last [`SourceControl`].
@@ -20,18 +21,24 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{mpsc, watch};
 
 use self::device::Device;
+use self::halt::Halt;
+use self::kmsg::Kmsg;
+use self::line::Around;
 use self::outlet::Outlet;
 use self::probe::{Probe, Surroundings};
 use self::series::Registry;
 use crate::clock::Clock;
 use crate::config::{ExternalConfig, SourceConfig, WorkloadConfig};
-use crate::model::{Batch, Series, TargetId, TargetKind};
+use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
 mod device;
 mod filesystem;
 #[cfg(test)]
 mod fixture;
+mod halt;
+mod kmsg;
+mod line;
 mod outlet;
 mod probe;
 mod process;
@@ -43,6 +50,7 @@ mod series;
 pub enum SourceEvent {
     Batch(Batch),
     Probe(ProbeResult),
+    Lines(Vec<Line>),
 }
 
 /// What one probe found. `good` is none when it could not judge, or has not returned.
@@ -62,6 +70,7 @@ pub struct Sources {
     series: Vec<Series>,
     device: Device,
     probes: Vec<Probe>,
+    kmsg: Option<Kmsg>,
 }
 
 /// Steers what runs. When its last clone is dropped, all of it ends.
@@ -74,6 +83,8 @@ pub struct SourceControl {
 struct Control {
     stop: watch::Sender<bool>,
     stop_device: SyncSender<()>,
+    /// Ends what reads lines; none where the kernel gave none.
+    halt: Option<Arc<Halt>>,
     haste: BTreeMap<TargetId, watch::Sender<u64>>,
     dropped: Arc<AtomicU64>,
 }
@@ -95,7 +106,8 @@ impl Sources {
             let target = TargetId::new(TargetKind::External, &external.name);
             probes.extend(external.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
         }
-        Self { series: registry.into_series(), device, probes }
+        let kmsg = config.kmsg.as_ref().map(Kmsg::new);
+        Self { series: registry.into_series(), device, probes, kmsg }
     }
 
     /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
@@ -125,10 +137,20 @@ impl Sources {
             }));
         }
         let dropped = outlet.dropped();
+        let halt = Halt::new().map(Arc::new);
+        let read_lines = halt.as_ref().map_err(std::io::Error::to_string).and_then(|halt| {
+            let (clock, outlet) = (clock.clone(), outlet.clone());
+            let around = Around { clock, outlet, halt: halt.clone(), alive: stopped.clone() };
+            self.kmsg.map_or(Ok(()), |kmsg| kmsg.start(around)).map_err(|it| it.to_string())
+        });
+        if let Err(error) = read_lines {
+            tracing::error!("the kernel's messages cannot be read: {error}");
+        }
         if let Err(error) = self.device.start(clock, snapshot, outlet, device_stopped, stopped) {
             tracing::error!("the device cannot be read, no thread could be started: {error}");
         }
-        SourceControl { control: Arc::new(Control { stop, stop_device, haste, dropped }) }
+        let halt = halt.ok();
+        SourceControl { control: Arc::new(Control { stop, stop_device, halt, haste, dropped }) }
     }
 }
 
@@ -152,12 +174,19 @@ impl SourceControl {
         self.control.stop.send_replace(true);
         // Full: it was told before.
         let _ = self.control.stop_device.try_send(());
+        self.control.halt.iter().for_each(|halt| halt.end());
     }
 
     /// Waits until all have ended. What hangs in the kernel never does: wait with
     /// a deadline.
     pub async fn stopped(&self) {
         self.control.stop.closed().await;
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.halt.iter().for_each(|halt| halt.end());
     }
 }
 

@@ -146,6 +146,19 @@ fn a_whole_box_is_read_as_it_is_typed() {
 }
 
 #[test]
+fn the_kernels_messages_are_read_unless_they_are_not_to_be() {
+    let kmsg = |text: &str| good(&format!("{BOX}{text}")).source.kmsg.map(|it| it.path);
+    assert_eq!(kmsg("").as_deref(), Some(Path::new("/dev/kmsg")));
+    assert_eq!(
+        kmsg("[source]\nkmsg = \"/run/pretend\"").as_deref(),
+        Some(Path::new("/run/pretend"))
+    );
+    assert_eq!(kmsg("[source]\nkmsg = \"off\""), None);
+    let place = good(&format!("{BOX}[paths]\nrun = \"/run/h\"")).source.kmsg.map(|it| it.place);
+    assert_eq!(place.as_deref(), Some(Path::new("/run/h/kmsg")));
+}
+
+#[test]
 fn the_fast_profile_shortens_what_is_left_out_and_nothing_else() {
     let text = |profile: &str| {
         format!(
@@ -237,6 +250,10 @@ fn each_mistake_has_its_place_and_a_hint() {
             "4:14 api.operators: wanted a user of this box, by name or number, found \"ana\" | did you mean `anna`?",
         ),
         ("[api]\nsocket = \"/run/h\"\nsoket = 1", "did you mean `socket`?"),
+        (
+            "[source]\nkmsg = \"no\"",
+            "4:8 source.kmsg: wanted an absolute path, or \"off\", found \"no\"",
+        ),
         ("[source]\nfilesystems = [\"var\"]", "4:16 source.filesystems: wanted mount points"),
         (
             "[[trust.publishers]]\nname = \"us\"",

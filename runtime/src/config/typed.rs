@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::document::At;
 use super::reader::Section;
 use super::{
-    ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
+    ApiConfig, ExternalConfig, GuardConfig, Identity, KmsgConfig, NotifyConfig, NotifyKind, Paths,
     SourceConfig, StoreConfig, TrustConfig,
     entry::{self, TypedPlugin, TypedWorkload},
     probe, trust, value,
@@ -112,7 +112,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         publishers,
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
-        source: root.section("source", |section| source(section, &defaults)),
+        source: root.section("source", |section| source(section, &defaults, &paths)),
         guard: root.section("guard", |section| guard(section, &defaults)),
         incident: root.section("incident", |section| incident(section, &defaults)),
         plugins: root.each("plugin", |section| entry::plugin(section, &defaults)),
@@ -217,7 +217,7 @@ fn id(
     id
 }
 
-fn source(section: &mut Section<'_>, defaults: &Defaults) -> SourceConfig {
+fn source(section: &mut Section<'_>, defaults: &Defaults, paths: &Paths) -> SourceConfig {
     let default_ms = u64::from(defaults.source_period_ms);
     let period_ms = section.duration("period", default_ms, 100..=10 * MINUTE);
     let filesystems = section.texts("filesystems");
@@ -233,7 +233,18 @@ fn source(section: &mut Section<'_>, defaults: &Defaults) -> SourceConfig {
             Some(paths) => paths.into_iter().map(|path| PathBuf::from(path.value)).collect(),
             None => vec![PathBuf::from("/")],
         },
+        kmsg: kmsg(section, paths),
     }
+}
+
+fn kmsg(section: &mut Section<'_>, paths: &Paths) -> Option<KmsgConfig> {
+    let typed = section.text("kmsg").map(|text| text.value);
+    let path = typed.as_deref().unwrap_or("/dev/kmsg");
+    if !path.starts_with('/') && path != "off" {
+        section.note("kmsg", "an absolute path, or \"off\"", value::quoted(path), "");
+    }
+    let (path, place) = (PathBuf::from(path), paths.run.join("kmsg"));
+    path.has_root().then_some(KmsgConfig { path, place })
 }
 
 fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {

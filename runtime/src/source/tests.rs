@@ -57,6 +57,7 @@ impl Story {
             proc_root: proc.root().to_owned(),
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
+            kmsg: None,
         };
         let sources = Sources::new(&config, workloads, externals);
         let series = sources.series().to_vec();
@@ -224,6 +225,7 @@ fn series_are_the_same_for_the_same_configuration() {
         proc_root: PathBuf::from("/proc"),
         period_ms: 1000,
         filesystems: vec![PathBuf::from("/"), PathBuf::from("/data")],
+        kmsg: None,
     };
     let check = command("check", 1000, &["/bin/true"]);
     let workloads = [workload("m", vec![check])];
