@@ -12,6 +12,7 @@ mod mistake;
 mod probe;
 mod reader;
 mod resolve;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use crate::model::{Graph, Mode};
+use crate::model::{Graph, Mode, TargetId};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
@@ -110,6 +111,10 @@ pub struct SourceConfig {
     pub filesystems: Vec<PathBuf>,
     /// The kernel's messages, unless they are not to be read.
     pub kmsg: Option<KmsgConfig>,
+    pub logs: Vec<LogConfig>,
+    /// `/sys`, unless a test pretends.
+    pub sys_root: PathBuf,
+    pub links: Vec<LinkConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +123,36 @@ pub struct KmsgConfig {
     pub path: PathBuf,
     /// Where it is written down how far they were read.
     pub place: PathBuf,
+}
+
+/// A log file of somebody else's, followed across rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What its lines call their source.
+    pub name: String,
+    pub path: PathBuf,
+    /// Whose lines they are.
+    pub target: TargetId,
+    pub from: LogStart,
+}
+
+/// A network interface of the box, which is a target of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// As the kernel calls it.
+    pub name: String,
+    /// `HOST:PORT` of whom it should reach.
+    pub hosts: Vec<String>,
+    /// Between two attempts to reach a host.
+    pub period_ms: u64,
+    pub timeout_ms: u64,
+}
+
+/// Where a log that is there when the daemon starts is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    Start,
+    End,
 }
 
 #[derive(Clone, Debug)]
@@ -194,7 +229,7 @@ pub struct WorkloadConfig {
     pub dir: Option<PathBuf>,
     pub user: Option<String>,
     pub limits: LimitsConfig,
-    /// Names of workloads and externals it needs (`workload:NAME`, `external:NAME`).
+    /// Workloads, externals and links it needs (`workload:NAME`, `external:NAME`, `link:NAME`).
     pub needs: Vec<String>,
     /// Runs unless an operator says otherwise.
     pub desired_running: bool,
@@ -219,6 +254,8 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug)]
 pub struct ExternalConfig {
     pub name: String,
+    /// Links that lead to it (`link:NAME`).
+    pub needs: Vec<String>,
     pub probes: Vec<ProbeConfig>,
 }
 

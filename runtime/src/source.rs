@@ -6,9 +6,11 @@
 //! ```text
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
 //!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
+//!  a task per host of a link  a connection ────────────┤
 //!  a task per probe           HTTP, TCP, a command ────┤
 //!                             └ results wait for room ─┼▶ events ──▶ driver
-//!  source-kmsg (a thread)     lines wait for room ─────┘
+//!  source-kmsg (a thread)     lines wait for room ─────┤
+//!  source-log (one each)      log files, the same ─────┘
 //! ```
 //!
 //! All of it ends with the last [`SourceControl`].
@@ -24,6 +26,8 @@ use self::device::Device;
 use self::halt::Halt;
 use self::kmsg::Kmsg;
 use self::line::Around;
+use self::link::host::Host;
+use self::log::Log;
 use self::outlet::Outlet;
 use self::probe::{Probe, Surroundings};
 use self::series::Registry;
@@ -39,11 +43,14 @@ mod fixture;
 mod halt;
 mod kmsg;
 mod line;
+mod link;
+mod log;
 mod outlet;
 mod probe;
 mod process;
 mod procfs;
 mod read;
+mod resolve;
 mod series;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +78,8 @@ pub struct Sources {
     device: Device,
     probes: Vec<Probe>,
     kmsg: Option<Kmsg>,
+    logs: Vec<Log>,
+    hosts: Vec<Host>,
 }
 
 /// Steers what runs. When its last clone is dropped, all of it ends.
@@ -106,8 +115,10 @@ impl Sources {
             let target = TargetId::new(TargetKind::External, &external.name);
             probes.extend(external.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
         }
+        let hosts = config.links.iter().flat_map(|it| Host::all(it, &mut registry)).collect();
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
-        Self { series: registry.into_series(), device, probes, kmsg }
+        let logs = config.logs.iter().map(Log::new).collect();
+        Self { series: registry.into_series(), device, probes, kmsg, logs, hosts }
     }
 
     /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
@@ -136,20 +147,24 @@ impl Sources {
                 stop: stopped.clone(),
             }));
         }
+        for host in self.hosts {
+            tokio::spawn(host.watch(clock.clone(), outlet.clone(), stopped.clone()));
+        }
         let dropped = outlet.dropped();
         let halt = Halt::new().map(Arc::new);
-        let read_lines = halt.as_ref().map_err(std::io::Error::to_string).and_then(|halt| {
+        let halt = halt.inspect_err(|error| tracing::error!("no lines can be read: {error}")).ok();
+        if let Some(halt) = halt.clone() {
             let (clock, outlet) = (clock.clone(), outlet.clone());
-            let around = Around { clock, outlet, halt: halt.clone(), alive: stopped.clone() };
-            self.kmsg.map_or(Ok(()), |kmsg| kmsg.start(around)).map_err(|it| it.to_string())
-        });
-        if let Err(error) = read_lines {
-            tracing::error!("the kernel's messages cannot be read: {error}");
+            let around = Around { clock, outlet, halt, alive: stopped.clone() };
+            let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
+            let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
+            for error in logs.chain(kmsg).filter_map(Result::err) {
+                tracing::error!("lines cannot be read, no thread could be started: {error}");
+            }
         }
         if let Err(error) = self.device.start(clock, snapshot, outlet, device_stopped, stopped) {
             tracing::error!("the device cannot be read, no thread could be started: {error}");
         }
-        let halt = halt.ok();
         SourceControl { control: Arc::new(Control { stop, stop_device, halt, haste, dropped }) }
     }
 }

@@ -159,6 +159,63 @@ fn the_kernels_messages_are_read_unless_they_are_not_to_be() {
 }
 
 #[test]
+fn a_log_belongs_to_the_box_unless_it_says_to_whom() {
+    let config = good(&format!(
+        "{BOX}[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+         [[log]]\nname = \"a\"\npath = \"/var/log/a\"\n\
+         [[log]]\nname = \"b\"\npath = \"b\"\ntarget = \"workload:w\"\nfrom = \"start\"\n"
+    ));
+    let [a, b] = &config.source.logs[..] else { panic!("{:?}", config.source.logs) };
+    assert_eq!((a.target.as_str(), a.from), ("box", LogStart::End));
+    assert_eq!((b.target.as_str(), b.from), ("workload:w", LogStart::Start));
+    assert_eq!(b.path, Path::new("/etc/homeostat/b"));
+    for (text, expected) in [
+        ("", "3:1 log.a.path: wanted the path of a log file, found nothing"),
+        (
+            "path = \"/a\"\ntarget = \"workload:x\"",
+            "6:10 log.a.target: wanted targets of this file",
+        ),
+        ("path = \"/a\"\ntarget = \"*\"", "6:10 log.a.target: wanted one target of this file"),
+        ("path = \"/a\"\nfrom = \"tail\"", "wanted one of end, start, found \"tail\""),
+        ("path = \"/a\"\n[[log]]\nname = \"a\"\npath = \"/b\"", "found \"a\" again"),
+        (
+            "path = \"/a\"\n[[log]]\nname = \"kmsg\"\npath = \"/b\"",
+            "log.kmsg.name: wanted a name of",
+        ),
+    ] {
+        let found = row(&format!("[[log]]\nname = \"a\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
+fn a_link_is_a_target_that_workloads_and_externals_may_need() {
+    let text = "[[link]]\nname = \"enP2s0.7\"\nhosts = [\"10.0.0.1:80\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"cam\"]\n\
+         [[external]]\nname = \"cam\"\nneeds = [\"link:enP2s0.7\"]\n\
+         probe = [{ kind = \"tcp\", address = \"h:1\" }]\n";
+    let config = good(&format!("{BOX}{text}"));
+    assert_eq!(config.source.links[0].hosts, ["10.0.0.1:80"]);
+    let link = TargetId::from_text("link:enP2s0.7");
+    assert!(config.graph.depends_on(&TargetId::workload("w"), &link));
+    assert!(config.graph.depends_on(&link, &TargetId::the_box()));
+
+    let external = |needs: &str| text.replace("link:enP2s0.7", needs);
+    let wanted = "external.cam.needs: wanted links of this file, found \"w\"";
+    assert!(row(&external("w")).contains(wanted), "{}", row(&external("w")));
+    for (text, expected) in [
+        ("name = \"a b\"", "4:8 link.a b.name: wanted a network interface, such as eth0"),
+        ("name = \"sixteen-letters-\"", "the kernel takes 1 to 15 bytes"),
+        ("hosts = []", "link[1].name: wanted a network interface, such as eth0, found nothing"),
+        ("name = \"e\"\nhosts = [\"h\"]", "5:10 link.e.hosts: wanted HOST:PORT, found \"h\""),
+        ("name = \"e\"\nhosts = [\"h:1\", \"h:1\"]", "it is there twice"),
+    ] {
+        let found = row(&format!("[[link]]\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
 fn the_fast_profile_shortens_what_is_left_out_and_nothing_else() {
     let text = |profile: &str| {
         format!(
@@ -305,7 +362,7 @@ fn each_mistake_has_its_place_and_a_hint() {
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"x\", \"w2\"]",
-            "6:10 workload.w.needs: wanted workloads and externals of this file, found \"x\"",
+            "6:10 workload.w.needs: wanted workloads, externals and links of this file, found \"x\"",
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"w\"]",
@@ -408,7 +465,7 @@ probe = [{ kind = "tcp", address = "h:1" }]
     let starts = [
         "2:8 box.mode: wanted one of observe, suggest, enforce, found \"enforced\" | did you mean `enforce`?",
         "3:1 box: wanted a known key, found `nam` | did you mean `name`?",
-        "11:15 workload.b.needs: wanted workloads and externals of this file, found \"cam\" | did you mean `camera`?",
+        "11:15 workload.b.needs: wanted workloads, externals and links of this file, found \"cam\" | did you mean `camera`?",
         "14:11 workload.c.command: wanted a program by its absolute path, found \"c\"",
         "15:10 workload.c.needs: wanted needs that lead nowhere back, found a circle: a → b → c → a",
         "17:8 workload.a.name: wanted a name of its own, found \"a\" again | the first is in line 5",

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use super::document::At;
 use super::reader::Section;
 use super::{
-    ApiConfig, ExternalConfig, GuardConfig, Identity, KmsgConfig, NotifyConfig, NotifyKind, Paths,
-    SourceConfig, StoreConfig, TrustConfig,
-    entry::{self, TypedPlugin, TypedWorkload},
-    probe, trust, value,
+    ApiConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths, SourceConfig,
+    StoreConfig, TrustConfig,
+    entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
+    probe,
+    source::{self, TypedLog},
+    trust, value,
 };
 use crate::model::Mode;
 
@@ -42,8 +44,10 @@ pub(super) struct Typed {
     pub incident: TypedIncident,
     pub plugins: Vec<Named<TypedPlugin>>,
     pub workloads: Vec<Named<TypedWorkload>>,
-    pub externals: Vec<Named<ExternalConfig>>,
+    pub externals: Vec<Named<TypedExternal>>,
     pub notify: Vec<Named<NotifyConfig>>,
+    pub logs: Vec<Named<TypedLog>>,
+    pub links: Vec<Named<LinkConfig>>,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -112,13 +116,15 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         publishers,
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
-        source: root.section("source", |section| source(section, &defaults, &paths)),
+        source: root.section("source", |section| source::source(section, &defaults, &paths)),
         guard: root.section("guard", |section| guard(section, &defaults)),
         incident: root.section("incident", |section| incident(section, &defaults)),
         plugins: root.each("plugin", |section| entry::plugin(section, &defaults)),
         workloads: root.each("workload", |section| entry::workload(section, &defaults)),
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
+        logs: root.each("log", source::log),
+        links: root.each("link", source::link),
         paths,
     }
 }
@@ -215,36 +221,6 @@ fn id(
         section.doc.note(word.offset, &section.at(key), wanted, found, Some(hint));
     }
     id
-}
-
-fn source(section: &mut Section<'_>, defaults: &Defaults, paths: &Paths) -> SourceConfig {
-    let default_ms = u64::from(defaults.source_period_ms);
-    let period_ms = section.duration("period", default_ms, 100..=10 * MINUTE);
-    let filesystems = section.texts("filesystems");
-    for path in filesystems.iter().flatten().filter(|path| !path.value.starts_with('/')) {
-        let place = section.at("filesystems");
-        let found = value::quoted(&path.value);
-        section.doc.note(path.offset, &place, "mount points, such as /var", found, None);
-    }
-    SourceConfig {
-        proc_root: section.path("proc_root", || PathBuf::from("/proc")),
-        period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
-        filesystems: match filesystems {
-            Some(paths) => paths.into_iter().map(|path| PathBuf::from(path.value)).collect(),
-            None => vec![PathBuf::from("/")],
-        },
-        kmsg: kmsg(section, paths),
-    }
-}
-
-fn kmsg(section: &mut Section<'_>, paths: &Paths) -> Option<KmsgConfig> {
-    let typed = section.text("kmsg").map(|text| text.value);
-    let path = typed.as_deref().unwrap_or("/dev/kmsg");
-    if !path.starts_with('/') && path != "off" {
-        section.note("kmsg", "an absolute path, or \"off\"", value::quoted(path), "");
-    }
-    let (path, place) = (PathBuf::from(path), paths.run.join("kmsg"));
-    path.has_root().then_some(KmsgConfig { path, place })
 }
 
 fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {

@@ -65,6 +65,8 @@ pub(super) fn belongs_elsewhere(place: &str, key: &str) -> Option<String> {
         "workloads" => "workload",
         "plugins" => "plugin",
         "externals" => "external",
+        "logs" => "log",
+        "links" => "link",
         _ => return None,
     };
     let list = if key == "explains" { format!("[{home}]") } else { format!("[[{home}]]") };
@@ -197,6 +199,20 @@ pub(super) fn check_address(text: &str) -> Result<(), String> {
             Err("write an IPv6 address in brackets: [::1]:8000".into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What the kernel takes as the name of a network interface.
+pub(super) fn check_interface(text: &str) -> Result<(), String> {
+    const LEN_MAX: usize = 15;
+    if text.is_empty() || text.len() > LEN_MAX {
+        return Err(format!("the kernel takes 1 to {LEN_MAX} bytes"));
+    }
+    let odd = |c: char| c == '/' || c == ':' || c.is_whitespace();
+    match text.chars().find(|c| odd(*c)) {
+        Some(c) => Err(format!("the kernel takes no {c:?}")),
+        None if text == "." || text == ".." => Err("that is a folder".into()),
+        None => Ok(()),
     }
 }
 

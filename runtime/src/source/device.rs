@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::filesystem::{self, Mount, MountPlan};
+use super::link::Link;
 use super::outlet::{Open, Outlet};
 use super::process::Processes;
 use super::procfs::BoxReader;
+use super::read::Page;
 use super::series::{Registry, Values};
 use crate::clock::{Clock, boottime_ms};
 use crate::config::{SourceConfig, WorkloadConfig};
@@ -27,6 +29,8 @@ pub(super) struct Device {
     period: Duration,
     the_box: BoxReader,
     processes: Processes,
+    links: Vec<Link>,
+    page: Page,
     plans: Vec<MountPlan>,
     mounts: Vec<Mount>,
     series: usize,
@@ -46,10 +50,14 @@ impl Device {
         let plan = |path: &PathBuf| MountPlan::new(path, registry);
         let plans = config.filesystems.iter().map(plan).collect();
         let processes = Processes::new(root, workloads, registry);
+        let link = |it| Link::new(&config.sys_root, it, registry);
+        let links = config.links.iter().map(link).collect();
         Self {
             period: Duration::from_millis(config.period_ms.max(1).into()),
             the_box,
             processes,
+            links,
+            page: Page::default(),
             plans,
             mounts: Vec::new(),
             series: registry.len(),
@@ -111,6 +119,9 @@ impl Device {
             self.statuses.clone_from(&snapshot.borrow_and_update());
         }
         self.processes.sample(boottime_ms(), &self.statuses, &mut values);
+        for link in &mut self.links {
+            link.sample(&mut self.page, &mut values);
+        }
         for mount in &mut self.mounts {
             mount.collect(&mut values);
         }

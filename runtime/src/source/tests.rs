@@ -58,6 +58,9 @@ impl Story {
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
             kmsg: None,
+            logs: vec![],
+            sys_root: proc.path("sys"),
+            links: vec![],
         };
         let sources = Sources::new(&config, workloads, externals);
         let series = sources.series().to_vec();
@@ -143,7 +146,8 @@ async fn the_box_and_its_workloads_are_read_as_they_change() {
 #[tokio::test]
 async fn targets_of_both_kinds_are_probed() {
     let server = Server::start(Manner::Silent).await;
-    let external = ExternalConfig { name: "db".to_owned(), probes: vec![tcp("port", &server)] };
+    let external =
+        ExternalConfig { name: "db".to_owned(), needs: vec![], probes: vec![tcp("port", &server)] };
     let check = command("check", 10_000, &["/bin/sh", "-c", "exit 2"]);
     let mut story = Story::start(&[workload("m", vec![check])], &[external], 64);
     let result = story.result("port").await;
@@ -226,6 +230,9 @@ fn series_are_the_same_for_the_same_configuration() {
         period_ms: 1000,
         filesystems: vec![PathBuf::from("/"), PathBuf::from("/data")],
         kmsg: None,
+        logs: vec![],
+        sys_root: PathBuf::from("/sys"),
+        links: vec![],
     };
     let check = command("check", 1000, &["/bin/true"]);
     let workloads = [workload("m", vec![check])];

@@ -149,12 +149,17 @@ fn fifo(dir: &tempfile::TempDir) -> PathBuf {
     path
 }
 
+/// Its writer, who is a reader too, so that what is written waits for the next.
+fn device(path: &Path) -> File {
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
 #[test]
 fn a_device_is_followed_and_the_next_daemon_goes_on_where_the_last_one_ended() {
     let dir = tempfile::tempdir().unwrap();
     let path = fifo(&dir);
     let mut story = Story::start(dir, &path, 8);
-    let mut device = File::options().write(true).open(&path).unwrap();
+    let mut device = device(&path);
     device.write_all(b"6,1,1,-;one\n").unwrap();
     assert_eq!(story.until("one"), ["one"]);
     device.write_all(b"6,2,1,-;two\n").unwrap();
@@ -173,7 +178,7 @@ fn a_place_of_another_boot_counts_for_nothing() {
     let path = fifo(&dir);
     std::fs::write(dir.path().join("place"), "another-boot 7\n").unwrap();
     let mut story = Story::start(dir, &path, 8);
-    let mut device = File::options().write(true).open(&path).unwrap();
+    let mut device = device(&path);
     device.write_all(b"6,1,1,-;one\n").unwrap();
     assert_eq!(story.until("one"), ["one"]);
     story.end();
@@ -184,7 +189,7 @@ fn without_room_or_a_device_its_thread_can_still_be_ended() {
     let dir = tempfile::tempdir().unwrap();
     let path = fifo(&dir);
     let story = Story::start(dir, &path, 1);
-    let mut device = File::options().write(true).open(&path).unwrap();
+    let mut device = device(&path);
     for seq in 1..=3 {
         device.write_all(format!("6,{seq},1,-;x\n").as_bytes()).unwrap();
     }
