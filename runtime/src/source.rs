@@ -6,6 +6,7 @@
 //! ```text
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
 //!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
+//!  source-hardware (a thread) sensors of the board ────┤
 //!  a task per host of a link  a connection ────────────┤
 //!  a task per probe           HTTP, TCP, a command ────┤
 //!                             └ results wait for room ─┼▶ events ──▶ driver
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::device::Device;
 use self::halt::Halt;
+use self::hardware::Hardware;
 use self::kmsg::Kmsg;
 use self::line::Around;
 use self::link::host::Host;
@@ -37,10 +39,13 @@ use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
 mod device;
+mod disk;
 mod filesystem;
 #[cfg(test)]
 mod fixture;
 mod halt;
+mod hardware;
+mod kernel;
 mod kmsg;
 mod line;
 mod link;
@@ -50,8 +55,10 @@ mod probe;
 mod process;
 mod procfs;
 mod read;
+mod readonly;
 mod resolve;
 mod series;
+mod timekeeping;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceEvent {
@@ -80,6 +87,7 @@ pub struct Sources {
     kmsg: Option<Kmsg>,
     logs: Vec<Log>,
     hosts: Vec<Host>,
+    hardware: Hardware,
 }
 
 /// Steers what runs. When its last clone is dropped, all of it ends.
@@ -116,9 +124,10 @@ impl Sources {
             probes.extend(external.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
         }
         let hosts = config.links.iter().flat_map(|it| Host::all(it, &mut registry)).collect();
+        let hardware = Hardware::new(&config.sys_root, config.period_ms, &mut registry);
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
         let logs = config.logs.iter().map(Log::new).collect();
-        Self { series: registry.into_series(), device, probes, kmsg, logs, hosts }
+        Self { series: registry.into_series(), device, probes, kmsg, logs, hosts, hardware }
     }
 
     /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
@@ -152,14 +161,17 @@ impl Sources {
         }
         let dropped = outlet.dropped();
         let halt = Halt::new().map(Arc::new);
-        let halt = halt.inspect_err(|error| tracing::error!("no lines can be read: {error}")).ok();
+        let halt = halt
+            .inspect_err(|error| tracing::error!("neither lines nor sensors can be read: {error}"))
+            .ok();
         if let Some(halt) = halt.clone() {
             let (clock, outlet) = (clock.clone(), outlet.clone());
             let around = Around { clock, outlet, halt, alive: stopped.clone() };
             let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
             let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
-            for error in logs.chain(kmsg).filter_map(Result::err) {
-                tracing::error!("lines cannot be read, no thread could be started: {error}");
+            let hardware = self.hardware.start(around.clone());
+            for error in logs.chain(kmsg).chain([hardware]).filter_map(Result::err) {
+                tracing::error!("not all can be read, a thread could not be started: {error}");
             }
         }
         if let Err(error) = self.device.start(clock, snapshot, outlet, device_stopped, stopped) {

@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::disk::Disks;
 use super::filesystem::{self, Mount, MountPlan};
+use super::kernel::Kernel;
 use super::link::Link;
 use super::outlet::{Open, Outlet};
 use super::process::Processes;
 use super::procfs::BoxReader;
 use super::read::Page;
+use super::readonly::ReadOnly;
 use super::series::{Registry, Values};
+use super::timekeeping::Timekeeping;
 use crate::clock::{Clock, boottime_ms};
 use crate::config::{SourceConfig, WorkloadConfig};
 use crate::model::Batch;
@@ -28,6 +32,10 @@ pub(super) type Snapshot = watch::Receiver<BTreeMap<String, WorkloadStatus>>;
 pub(super) struct Device {
     period: Duration,
     the_box: BoxReader,
+    kernel: Kernel,
+    timekeeping: Timekeeping,
+    disks: Disks,
+    read_only: ReadOnly,
     processes: Processes,
     links: Vec<Link>,
     page: Page,
@@ -47,6 +55,10 @@ impl Device {
         registry.set_period_ms(config.period_ms.into());
         let root = &config.proc_root;
         let the_box = BoxReader::new(root, registry);
+        let kernel = Kernel::new(root, registry);
+        let timekeeping = Timekeeping::new(registry);
+        let disks = Disks::new(root, &config.sys_root, registry);
+        let read_only = ReadOnly::new(root, &config.filesystems, registry);
         let plan = |path: &PathBuf| MountPlan::new(path, registry);
         let plans = config.filesystems.iter().map(plan).collect();
         let processes = Processes::new(root, workloads, registry);
@@ -55,6 +67,10 @@ impl Device {
         Self {
             period: Duration::from_millis(config.period_ms.max(1).into()),
             the_box,
+            kernel,
+            timekeeping,
+            disks,
+            read_only,
             processes,
             links,
             page: Page::default(),
@@ -115,6 +131,10 @@ impl Device {
         // The mounts answer while the rest is read.
         self.mounts.iter_mut().for_each(Mount::ask);
         self.the_box.sample(&mut values);
+        self.kernel.sample(age_ms, &mut self.page, &mut values);
+        self.timekeeping.sample(&mut values);
+        self.disks.sample(&mut self.page, &mut values);
+        self.read_only.sample(&mut self.page, &mut values);
         if snapshot.has_changed().unwrap_or(false) {
             self.statuses.clone_from(&snapshot.borrow_and_update());
         }
