@@ -115,6 +115,7 @@ pub struct SourceConfig {
     /// `/sys`, unless a test pretends.
     pub sys_root: PathBuf,
     pub links: Vec<LinkConfig>,
+    pub sensors: Vec<SensorConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +147,32 @@ pub struct LinkConfig {
     /// Between two attempts to reach a host.
     pub period_ms: u64,
     pub timeout_ms: u64,
+}
+
+/// Something that gives a number: one series, `sensor.NAME`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SensorConfig {
+    pub name: String,
+    /// UCUM.
+    pub unit: String,
+    pub target: TargetId,
+    pub period_ms: u64,
+    /// What is read is multiplied by this.
+    pub factor: f64,
+    pub kind: SensorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SensorKind {
+    /// A channel of Linux's industrial I/O, such as `in_voltage0`.
+    Iio { device: String, channel: String },
+    /// Writes a number, or JSON in which the pointer leads to one.
+    Command {
+        command: Vec<String>,
+        env: BTreeMap<String, String>,
+        pointer: Option<String>,
+        timeout_ms: u64,
+    },
 }
 
 /// Where a log that is there when the daemon starts is read from.

@@ -7,6 +7,8 @@
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
 //!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
 //!  source-hardware (a thread) sensors of the board ────┤
+//!  source-sensor (one each)   channels of IIO ─────────┤
+//!  a task per sensor          a command ───────────────┤
 //!  a task per host of a link  a connection ────────────┤
 //!  a task per probe           HTTP, TCP, a command ────┤
 //!                             └ results wait for room ─┼▶ events ──▶ driver
@@ -32,12 +34,14 @@ use self::link::host::Host;
 use self::log::Log;
 use self::outlet::Outlet;
 use self::probe::{Probe, Surroundings};
+use self::sensor::Sensor;
 use self::series::Registry;
 use crate::clock::Clock;
 use crate::config::{ExternalConfig, SourceConfig, WorkloadConfig};
 use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
+mod command;
 mod device;
 mod disk;
 mod filesystem;
@@ -57,6 +61,7 @@ mod procfs;
 mod read;
 mod readonly;
 mod resolve;
+mod sensor;
 mod series;
 mod timekeeping;
 
@@ -88,6 +93,7 @@ pub struct Sources {
     logs: Vec<Log>,
     hosts: Vec<Host>,
     hardware: Hardware,
+    sensors: Vec<Sensor>,
 }
 
 /// Steers what runs. When its last clone is dropped, all of it ends.
@@ -125,9 +131,20 @@ impl Sources {
         }
         let hosts = config.links.iter().flat_map(|it| Host::all(it, &mut registry)).collect();
         let hardware = Hardware::new(&config.sys_root, config.period_ms, &mut registry);
+        let sensor = |it| Sensor::new(&config.sys_root, it, &mut registry);
+        let sensors = config.sensors.iter().map(sensor).collect();
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
         let logs = config.logs.iter().map(Log::new).collect();
-        Self { series: registry.into_series(), device, probes, kmsg, logs, hosts, hardware }
+        Self {
+            series: registry.into_series(),
+            device,
+            probes,
+            kmsg,
+            logs,
+            hosts,
+            hardware,
+            sensors,
+        }
     }
 
     /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
@@ -170,7 +187,8 @@ impl Sources {
             let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
             let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
             let hardware = self.hardware.start(around.clone());
-            for error in logs.chain(kmsg).chain([hardware]).filter_map(Result::err) {
+            let sensors = self.sensors.into_iter().map(|sensor| sensor.start(around.clone()));
+            for error in logs.chain(kmsg).chain([hardware]).chain(sensors).filter_map(Result::err) {
                 tracing::error!("not all can be read, a thread could not be started: {error}");
             }
         }

@@ -21,6 +21,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
     note_twins(doc, "log", typed.logs.iter().map(|log| &log.name));
     note_twins(doc, "link", typed.links.iter().map(|link| &link.name));
+    note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
 
     let plugin_names = names(&typed.plugins);
     let workload_names = names(&typed.workloads);
@@ -36,6 +37,10 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     for log in typed.logs.into_iter().map(|log| log.what) {
         note_unknown_one(doc, &log.place, &log.target, &graph);
         source.logs.push(log.config);
+    }
+    for sensor in typed.sensors.into_iter().map(|sensor| sensor.what) {
+        note_unknown_one(doc, &sensor.place, &sensor.target, &graph);
+        source.sensors.push(sensor.config);
     }
     source.links.extend(typed.links.into_iter().map(|link| link.what));
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);

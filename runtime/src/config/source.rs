@@ -5,13 +5,23 @@
 use std::path::PathBuf;
 
 use super::document::At;
+use super::probe::{command, environment, note_kind};
 use super::reader::Section;
 use super::typed::{Defaults, HOUR, MINUTE, Named, SECOND};
-use super::{KmsgConfig, LinkConfig, LogConfig, LogStart, Paths, SourceConfig, value};
+use super::{
+    KmsgConfig, LinkConfig, LogConfig, LogStart, Paths, SensorConfig, SensorKind, SourceConfig,
+    value,
+};
 use crate::model::TargetId;
 
 pub(super) struct TypedLog {
     pub config: LogConfig,
+    pub target: At<String>,
+    pub place: String,
+}
+
+pub(super) struct TypedSensor {
+    pub config: SensorConfig,
     pub target: At<String>,
     pub place: String,
 }
@@ -40,6 +50,7 @@ pub(super) fn source(
         logs: Vec::new(),
         sys_root: section.path("sys_root", || PathBuf::from("/sys")),
         links: Vec::new(),
+        sensors: Vec::new(),
     }
 }
 
@@ -96,6 +107,60 @@ pub(super) fn link(section: &mut Section<'_>) -> Named<LinkConfig> {
         timeout_ms: section.duration("timeout", SECOND, 10..=MINUTE),
     };
     Named { name, what: config }
+}
+
+pub(super) fn sensor(section: &mut Section<'_>) -> Named<TypedSensor> {
+    let name = section.need_name("name");
+    let target = target(section);
+    let hint = "a unit of UCUM, such as Cel, V, bar; 1 where there is none";
+    let unit = section.need_text("unit", "what it is measured in", hint).value;
+    let config = SensorConfig {
+        name: name.value.clone(),
+        unit,
+        target: TargetId::from_text(&target.value),
+        period_ms: section.duration("period", 5 * SECOND, 50..=HOUR),
+        factor: section.number("factor", 1.0),
+        kind: sensor_kind(section),
+    };
+    Named { name, what: TypedSensor { config, target, place: section.place.clone() } }
+}
+
+#[derive(Clone, Copy)]
+enum SensorWord {
+    Iio,
+    Command,
+}
+
+fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
+    let words = [("iio", SensorWord::Iio), ("command", SensorWord::Command)];
+    match section.choice("kind", &words) {
+        Some(SensorWord::Iio) => SensorKind::Iio {
+            device: section.need_text("device", "the name of an IIO device", "").value,
+            channel: section.need_text("channel", "a channel, such as in_voltage0", "").value,
+        },
+        Some(SensorWord::Command) => SensorKind::Command {
+            command: command(section, "command"),
+            env: environment(section),
+            pointer: pointer(section),
+            timeout_ms: section.duration("timeout", 3 * SECOND, 10..=HOUR),
+        },
+        None => {
+            note_kind(section, "one of iio, command");
+            section.ignore(&["device", "channel", "command", "env", "pointer"]);
+            section.ignore(&["timeout_s", "timeout_ms"]);
+            SensorKind::Iio { device: String::new(), channel: String::new() }
+        }
+    }
+}
+
+/// RFC 6901.
+fn pointer(section: &mut Section<'_>) -> Option<String> {
+    let pointer = section.text("pointer")?;
+    if !pointer.value.is_empty() && !pointer.value.starts_with('/') {
+        let wanted = "a JSON pointer, such as /data/0/value";
+        section.note("pointer", wanted, value::quoted(&pointer.value), "it begins with /");
+    }
+    Some(pointer.value)
 }
 
 /// Whose it is: the box's when nothing is said.

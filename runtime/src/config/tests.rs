@@ -216,6 +216,40 @@ fn a_link_is_a_target_that_workloads_and_externals_may_need() {
 }
 
 #[test]
+fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
+    let config = good(&format!(
+        "{BOX}[[sensor]]\nname = \"oil\"\nunit = \"Cel\"\nfactor = 0.001\nkind = \"iio\"\n\
+         device = \"bme280\"\nchannel = \"in_temp\"\n\
+         [[sensor]]\nname = \"press\"\nunit = \"bar\"\nkind = \"command\"\n\
+         command = [\"/bin/read\"]\npointer = \"/bar\"\nperiod_s = 2\n"
+    ));
+    let [oil, press] = &config.source.sensors[..] else { panic!("{:?}", config.source.sensors) };
+    assert_eq!((oil.factor, oil.target.as_str(), oil.period_ms), (0.001, "box", 5000));
+    assert!(matches!(&oil.kind, SensorKind::Iio { device, .. } if device == "bme280"));
+    assert_eq!((press.factor, press.period_ms), (1.0, 2000));
+    assert!(matches!(&press.kind, SensorKind::Command { pointer: Some(it), .. } if it == "/bar"));
+    for (text, expected) in [
+        ("", "sensor.s.kind: wanted one of iio, command, found nothing"),
+        ("kind = \"modbus\"", "6:8 sensor.s.kind: wanted one of iio, command, found \"modbus\""),
+        ("kind = \"iio\"", "sensor.s.device: wanted the name of an IIO device, found nothing"),
+        ("kind = \"command\"\ncommand = [\"x\"]", "a program by its absolute path"),
+        (
+            "kind = \"command\"\ncommand = [\"/x\"]\npointer = \"a\"",
+            "sensor.s.pointer: wanted a JSON pointer, such as /data/0/value, found \"a\"",
+        ),
+        ("factor = \"1\"", "6:10 sensor.s.factor: wanted a number, found \"1\""),
+        ("factor = inf", "sensor.s.factor: wanted a number, found inf"),
+        ("target = \"external:x\"", "sensor.s.target: wanted targets of this file"),
+    ] {
+        let found = row(&format!("[[sensor]]\nname = \"s\"\nunit = \"1\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+    assert!(
+        row("[[sensor]]\nname = \"s\"").contains("sensor.s.unit: wanted what it is measured in")
+    );
+}
+
+#[test]
 fn the_fast_profile_shortens_what_is_left_out_and_nothing_else() {
     let text = |profile: &str| {
         format!(

@@ -13,7 +13,7 @@ use super::{
     StoreConfig, TrustConfig,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
     probe,
-    source::{self, TypedLog},
+    source::{self, TypedLog, TypedSensor},
     trust, value,
 };
 use crate::model::Mode;
@@ -48,6 +48,7 @@ pub(super) struct Typed {
     pub notify: Vec<Named<NotifyConfig>>,
     pub logs: Vec<Named<TypedLog>>,
     pub links: Vec<Named<LinkConfig>>,
+    pub sensors: Vec<Named<TypedSensor>>,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -125,6 +126,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         notify: root.each("notify", notify),
         logs: root.each("log", source::log),
         links: root.each("link", source::link),
+        sensors: root.each("sensor", source::sensor),
         paths,
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn belongs_elsewhere(place: &str, key: &str) -> Option<String> {
         "externals" => "external",
         "logs" => "log",
         "links" => "link",
+        "sensors" => "sensor",
         _ => return None,
     };
     let list = if key == "explains" { format!("[{home}]") } else { format!("[[{home}]]") };
@@ -76,6 +77,13 @@ pub(super) fn belongs_elsewhere(place: &str, key: &str) -> Option<String> {
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let DeValue::Integer(number) = value else { return None };
     i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+pub(super) fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        value => integer(value).map(|number| number as f64),
+    }
 }
 
 pub(super) fn duration_ms(value: &DeValue<'_>, unit: Unit) -> Option<u64> {

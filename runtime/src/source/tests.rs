@@ -61,6 +61,7 @@ impl Story {
             logs: vec![],
             sys_root: proc.path("sys"),
             links: vec![],
+            sensors: vec![],
         };
         let sources = Sources::new(&config, workloads, externals);
         let series = sources.series().to_vec();
@@ -233,6 +234,7 @@ fn series_are_the_same_for_the_same_configuration() {
         logs: vec![],
         sys_root: PathBuf::from("/sys"),
         links: vec![],
+        sensors: vec![],
     };
     let check = command("check", 1000, &["/bin/true"]);
     let workloads = [workload("m", vec![check])];
