@@ -11,11 +11,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, makedev};
 use rustix::time::{ClockId, clock_gettime};
 
 use self::place::Place;
@@ -31,6 +31,9 @@ mod place;
 const SOURCE: &str = "kmsg";
 /// No record is longer (`CONSOLE_EXT_LOG_MAX`), and a shorter buffer reads none.
 const RECORD_BYTES_MAX: usize = 8192;
+/// Documentation/admin-guide/devices.txt.
+const KMSG_MAJOR: u32 = 1;
+const KMSG_MINOR: u32 = 11;
 /// What cannot be opened is tried again this often.
 const OPEN_PAUSE: Duration = Duration::from_secs(10);
 /// What has an end is no kernel's, and is looked at this often.
@@ -129,9 +132,16 @@ impl Kmsg {
     }
 }
 
+/// A container may have its console there, or nothing (`/dev/null`): reading
+/// those takes from others, or never ends.
 fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2)");
-    File::options().read(true).custom_flags(flags).open(path)
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if found.file_type().is_char_device() && found.rdev() != makedev(KMSG_MAJOR, KMSG_MINOR) {
+        return Err(io::Error::other("it is a device, and not the kernel's messages"));
+    }
+    Ok(file)
 }
 
 /// Records are stamped by a clock that stands still while the box is suspended.

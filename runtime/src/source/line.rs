@@ -62,12 +62,23 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Whether one more line may pass. Ask [`Flood::over`] first.
-    pub(super) fn passes(&mut self, age_ms: u64) -> bool {
+    /// Whether a line more would pass.
+    pub(super) fn has_room(&mut self, age_ms: u64) -> bool {
         if age_ms / 1000 != self.second {
             (self.second, self.passed) = (age_ms / 1000, 0);
         }
-        let passes = self.passed < LINES_PER_SECOND;
+        self.passed < LINES_PER_SECOND
+    }
+
+    /// Lets a line pass, and counts it.
+    pub(super) fn pass(&mut self, age_ms: u64) {
+        self.has_room(age_ms);
+        self.passed = self.passed.saturating_add(1);
+    }
+
+    /// Whether one more line may pass. Ask [`Flood::over`] first.
+    pub(super) fn passes(&mut self, age_ms: u64) -> bool {
+        let passes = self.has_room(age_ms);
         match passes {
             true => self.passed += 1,
             false => self.cut += 1,

@@ -9,7 +9,8 @@
 //! Invariant: a file is a thread's own affair: one on a filesystem that hangs
 //! holds up nothing but its own lines. A line is passed on when it has ended, or
 //! when its file has. No offset is kept across restarts: what was written while
-//! the daemon was down is not read, unless `from = "start"` reads all of it again.
+//! the daemon was down is not read, unless `from = "start"` reads all of it
+//! again (of more than 8 MiB, the end).
 //!
 //! A file that is emptied and has grown beyond its old length between two looks
 //! is not seen to be another (`copytruncate` cannot be told from writing then).

@@ -200,6 +200,14 @@ fn without_room_or_a_device_its_thread_can_still_be_ended() {
 }
 
 #[test]
+fn another_device_in_its_place_is_not_read() {
+    for path in ["/dev/null", "/dev/zero"] {
+        let error = open(Path::new(path)).unwrap_err().to_string();
+        assert_eq!(error, "it is a device, and not the kernel's messages");
+    }
+}
+
+#[test]
 fn this_machines_kernel_is_heard() {
     let mine = format!("homeostat test {}", std::process::id());
     let device = File::options().write(true).open("/dev/kmsg");

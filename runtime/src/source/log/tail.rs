@@ -2,7 +2,8 @@
 //!
 //! Invariant: one look reads a bounded number of bytes and gives a bounded
 //! number of lines; who is so far behind that it will not catch up skips ahead,
-//! and says so.
+//! and says so. What was there at the start is old, and read at the pace of a
+//! flood; what comes later is news, and of a flood what is too much is cut.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -41,6 +42,18 @@ struct Told {
     name: String,
     target: TargetId,
     flood: Flood,
+    /// What was there at the start is read.
+    caught_up: bool,
+}
+
+impl Told {
+    fn lets_pass(&mut self, age_ms: u64) -> bool {
+        if self.caught_up {
+            return self.flood.passes(age_ms);
+        }
+        self.flood.pass(age_ms);
+        true
+    }
 }
 
 impl Tail {
@@ -54,6 +67,7 @@ impl Tail {
                 name: config.name.clone(),
                 target: config.target.clone(),
                 flood: Flood::default(),
+                caught_up: false,
             },
             chunk: vec![0; CHUNK_BYTES],
         }
@@ -151,8 +165,14 @@ impl Reading {
             self.skip(len - AHEAD_BYTES, age_ms, told, lines);
         }
         while lines.len() < LINES_PER_EVENT {
+            if !told.caught_up && !told.flood.has_room(age_ms) {
+                return Ok(false);
+            }
             let count = match self.file.read_at(chunk, self.at) {
-                Ok(0) => return Ok(false),
+                Ok(0) => {
+                    told.caught_up = true;
+                    return Ok(false);
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -190,7 +210,7 @@ impl Reading {
     }
 
     fn end(&mut self, age_ms: u64, told: &mut Told, lines: &mut Vec<Line>) {
-        if told.flood.passes(age_ms) {
+        if told.lets_pass(age_ms) {
             lines.push(Line {
                 target: told.target.clone(),
                 source: told.name.clone(),

@@ -153,6 +153,29 @@ fn a_flood_is_cut_per_second_and_counted() {
 }
 
 #[test]
+fn what_was_there_at_the_start_is_read_whole_at_a_pace() {
+    let before: String = (0..3000).map(|number| format!("line {number}\n")).collect();
+    let mut story = Story::new(LogStart::Start, Some(&before));
+    let mut texts = Vec::new();
+    let mut seconds = 0;
+    while texts.len() < 3000 {
+        let some = story.texts();
+        // A chunk more than a second's worth at most.
+        assert!((1..2500).contains(&some.len()), "{}", some.len());
+        texts.extend(some);
+        story.age_ms += 1000;
+        seconds += 1;
+    }
+    assert!(seconds > 1);
+    assert!(story.texts().is_empty());
+    assert_eq!((texts[0].as_str(), texts[2999].as_str()), ("line 0", "line 2999"));
+    story.write("app.log", "x\n".repeat(LINES_PER_SECOND as usize + 10));
+    story.texts();
+    story.age_ms += 1000;
+    assert!(story.texts()[0].contains("lines were cut"), "from here on a flood is one");
+}
+
+#[test]
 fn who_is_too_far_behind_skips_ahead_and_says_so() {
     let mut story = Story::new(LogStart::End, Some(""));
     story.texts();
