@@ -1,7 +1,12 @@
-//! Reading the device: the box, its workloads' processes, and probes.
+//! Reading the device: the box and its links, its workloads' processes, probes,
+//! sensors, and what the kernel and others write.
 //!
 //! Invariant: this room reads and never judges. What could not be read is left
 //! out; it is never zero, and it never waits for anything that may not come.
+//!
+//! Series are fixed at the start, so that each keeps its id: a disk, a chip or a
+//! thermal zone that appears later has none until the daemon starts again. What
+//! the configuration names (links, logs, sensors, mount points) may come and go.
 //!
 //! ```text
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped

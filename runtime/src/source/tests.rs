@@ -4,7 +4,10 @@ use std::time::Duration;
 use super::fixture::{Pretend, Proc};
 use super::*;
 use crate::clock::SavedClock;
-use crate::config::{LimitsConfig, ProbeConfig, ProbeKind};
+use crate::config::{
+    KmsgConfig, LimitsConfig, LinkConfig, LogConfig, LogStart, ProbeConfig, ProbeKind,
+    SensorConfig, SensorKind,
+};
 use crate::http::server::{Manner, Server};
 use crate::model::SeriesId;
 use crate::model::view::WorkloadState;
@@ -53,15 +56,34 @@ impl Story {
     fn start(workloads: &[WorkloadConfig], externals: &[ExternalConfig], room: usize) -> Self {
         let proc = Proc::new();
         proc.write("loadavg", "0.25 0 0 1/1 1\n");
+        proc.write("kmsg", "6,1,1,-;from the kernel\n");
+        proc.write("app.log", "from a log\n");
         let config = SourceConfig {
             proc_root: proc.root().to_owned(),
+            sys_root: proc.path("sys"),
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
-            kmsg: None,
-            logs: vec![],
-            sys_root: proc.path("sys"),
-            links: vec![],
-            sensors: vec![],
+            kmsg: Some(KmsgConfig { path: proc.path("kmsg"), place: proc.path("place") }),
+            logs: vec![LogConfig {
+                name: "app".to_owned(),
+                path: proc.path("app.log"),
+                target: TargetId::the_box(),
+                from: LogStart::Start,
+            }],
+            links: vec![LinkConfig {
+                name: "eth0".to_owned(),
+                hosts: vec!["127.0.0.1:9".to_owned()],
+                period_ms: 20,
+                timeout_ms: 1000,
+            }],
+            sensors: vec![SensorConfig {
+                name: "oil".to_owned(),
+                unit: "Cel".to_owned(),
+                target: TargetId::the_box(),
+                period_ms: 20,
+                factor: 1.0,
+                kind: SensorKind::Iio { device: "d".to_owned(), channel: "in_temp".to_owned() },
+            }],
         };
         let sources = Sources::new(&config, workloads, externals);
         let series = sources.series().to_vec();
@@ -142,6 +164,25 @@ async fn the_box_and_its_workloads_are_read_as_they_change() {
         (status.state, status.pid) = (WorkloadState::Exited, None);
     });
     while story.reading("homeostat.workload.running").await != 0.0 {}
+}
+
+#[tokio::test]
+async fn lines_links_and_sensors_are_read_too() {
+    let mut story = Story::start(&[], &[], 64);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        if let SourceEvent::Lines(lines) = story.next().await {
+            heard.extend(lines.into_iter().map(|line| format!("{}: {}", line.source, line.text)));
+        }
+    }
+    heard.sort();
+    assert_eq!(heard, ["app: from a log", "kmsg: from the kernel"]);
+    assert_eq!(story.reading("homeostat.link.loss").await, 0.0);
+
+    story.proc.write("sys/class/net/eth0/carrier", "1\n");
+    assert_eq!(story.reading("hw.network.up").await, 1.0);
+    story.proc.write("sys/bus/iio/devices/d/in_temp_input", "42\n");
+    assert_eq!(story.reading("sensor.oil").await, 42.0);
 }
 
 #[tokio::test]
