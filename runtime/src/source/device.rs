@@ -55,7 +55,7 @@ impl Device {
         registry.set_period_ms(config.period_ms.into());
         let root = &config.proc_root;
         let the_box = BoxReader::new(root, registry);
-        let kernel = Kernel::new(root, registry);
+        let kernel = Kernel::new(root, config.period_ms.into(), registry);
         let timekeeping = Timekeeping::new(registry);
         let disks = Disks::new(root, &config.sys_root, registry);
         let read_only = ReadOnly::new(root, &config.filesystems, registry);

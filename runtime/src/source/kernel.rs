@@ -19,7 +19,7 @@ use super::series::{Registry, Values};
 use crate::model::{SeriesId, TargetId};
 
 /// Between two looks at every process.
-pub(super) const CENSUS_MS: u64 = 5_000;
+const CENSUS_MS: u64 = 5_000;
 const PROCESSES_MAX: usize = 16_384;
 
 const STATES: [&str; 4] = ["running", "sleeping", "uninterruptible", "zombie"];
@@ -31,8 +31,12 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    pub(super) fn new(proc_root: &Path, registry: &mut Registry) -> Self {
-        let (files, census) = (Files::new(proc_root, registry), Census::new(proc_root, registry));
+    /// Read every `period_ms`, what is dear less often.
+    pub(super) fn new(proc_root: &Path, period_ms: u64, registry: &mut Registry) -> Self {
+        let files = Files::new(proc_root, registry);
+        registry.set_period_ms(period_ms.max(CENSUS_MS));
+        let census = Census::new(proc_root, registry);
+        registry.set_period_ms(period_ms);
         Self { files, census }
     }
 
@@ -167,7 +171,7 @@ mod tests {
 
     fn kernel(proc: &Proc) -> (Kernel, Registry) {
         let mut registry = Registry::default();
-        (Kernel::new(proc.root(), &mut registry), registry)
+        (Kernel::new(proc.root(), 1000, &mut registry), registry)
     }
 
     fn sample(kernel: &mut Kernel, now_ms: u64, registry: &Registry) -> Vec<String> {
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn this_machine_counts_this_process() {
         let mut registry = Registry::default();
-        let mut kernel = Kernel::new(Path::new("/proc"), &mut registry);
+        let mut kernel = Kernel::new(Path::new("/proc"), 1000, &mut registry);
         let read = sample(&mut kernel, 0, &registry).join("\n");
         assert!(read.contains("system.process.count{state=running} "), "{read}");
         assert!(read.contains("system.linux.pid.utilization 0."), "{read}");

@@ -74,7 +74,7 @@ impl Story {
                 name: "eth0".to_owned(),
                 hosts: vec!["127.0.0.1:9".to_owned()],
                 period_ms: 20,
-                timeout_ms: 1000,
+                timeout_ms: 20_000,
             }],
             sensors: vec![SensorConfig {
                 name: "oil".to_owned(),
@@ -287,7 +287,10 @@ fn series_are_the_same_for_the_same_configuration() {
     keys.sort_by(|a, b| (&a.name, &a.target, &a.labels).cmp(&(&b.name, &b.target, &b.labels)));
     keys.dedup_by(|a, b| (&a.name, &a.target, &a.labels) == (&b.name, &b.target, &b.labels));
     assert_eq!(keys.len(), count, "no two series are named alike");
-    let up = series().into_iter().find(|series| series.name == "homeostat.probe.up").unwrap();
+    let found = |name: &str| series().into_iter().find(|series| series.name == name).unwrap();
+    assert_eq!(found("system.process.count").period_ms, 5000);
+    assert_eq!(found("system.clock.synchronized").period_ms, 1000);
+    let up = found("homeostat.probe.up");
     assert_eq!((up.target.as_str(), up.period_ms), ("workload:m", 20));
     assert_eq!(up.labels, [("probe".to_owned(), "check".to_owned())]);
 }
