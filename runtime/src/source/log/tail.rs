@@ -80,8 +80,11 @@ impl Tail {
         }
         self.look_at_former(age_ms, lines)?;
         let switched = self.switch(age_ms, lines);
-        // What was not there when we began is new, and read from its start.
-        self.from = LogStart::Start;
+        // What was not there when we began is new, and read from its start; what
+        // only could not be opened is not.
+        if switched.as_ref().err().is_none_or(|it| it.kind() == io::ErrorKind::NotFound) {
+            self.from = LogStart::Start;
+        }
         let Some(current) = &mut self.current else { return switched.map(|()| false) };
         let more = current.read(&mut self.chunk, age_ms, &mut self.told, lines)?;
         switched.map(|()| more)

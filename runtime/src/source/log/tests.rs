@@ -88,6 +88,19 @@ fn a_file_that_comes_later_is_read_from_its_start() {
 }
 
 #[test]
+fn a_file_that_could_not_be_opened_at_first_is_followed_from_its_end() {
+    let mut story = Story::new(LogStart::End, None);
+    // A folder stands in for what may not be read: root may read anything.
+    fs::create_dir(story.path("app.log")).unwrap();
+    assert!(story.tail.look(0, &mut Vec::new()).is_err());
+    fs::remove_dir(story.path("app.log")).unwrap();
+    story.write("app.log", "old\n");
+    assert!(story.texts().is_empty());
+    story.write("app.log", "new\n");
+    assert_eq!(story.texts(), ["new"]);
+}
+
+#[test]
 fn a_rotated_file_is_read_to_its_end_and_the_new_one_from_its_start() {
     let mut story = Story::new(LogStart::End, Some(""));
     assert!(story.texts().is_empty());
