@@ -69,6 +69,7 @@ mod resolve;
 mod sensor;
 mod series;
 mod timekeeping;
+mod wear;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceEvent {

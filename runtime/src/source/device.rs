@@ -22,6 +22,7 @@ use super::read::Page;
 use super::readonly::ReadOnly;
 use super::series::{Registry, Values};
 use super::timekeeping::Timekeeping;
+use super::wear::Wear;
 use crate::clock::{Clock, boottime_ms};
 use crate::config::{SourceConfig, WorkloadConfig};
 use crate::model::Batch;
@@ -35,6 +36,7 @@ pub(super) struct Device {
     kernel: Kernel,
     timekeeping: Timekeeping,
     disks: Disks,
+    wear: Wear,
     read_only: ReadOnly,
     processes: Processes,
     links: Vec<Link>,
@@ -58,6 +60,7 @@ impl Device {
         let kernel = Kernel::new(root, config.period_ms.into(), registry);
         let timekeeping = Timekeeping::new(registry);
         let disks = Disks::new(root, &config.sys_root, registry);
+        let wear = Wear::new(&config.sys_root, registry);
         let read_only = ReadOnly::new(root, &config.filesystems, registry);
         let plan = |path: &PathBuf| MountPlan::new(path, registry);
         let plans = config.filesystems.iter().map(plan).collect();
@@ -70,6 +73,7 @@ impl Device {
             kernel,
             timekeeping,
             disks,
+            wear,
             read_only,
             processes,
             links,
@@ -134,6 +138,7 @@ impl Device {
         self.kernel.sample(age_ms, &mut self.page, &mut values);
         self.timekeeping.sample(&mut values);
         self.disks.sample(&mut self.page, &mut values);
+        self.wear.sample(&mut self.page, &mut values);
         self.read_only.sample(&mut self.page, &mut values);
         if snapshot.has_changed().unwrap_or(false) {
             self.statuses.clone_from(&snapshot.borrow_and_update());
