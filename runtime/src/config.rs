@@ -15,6 +15,7 @@ mod reader;
 mod resolve;
 mod secret;
 mod shown;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -117,6 +118,77 @@ pub struct SourceConfig {
     pub period_ms: u32,
     /// Mount points whose space is watched.
     pub filesystems: Vec<PathBuf>,
+    /// The kernel's messages, unless they are not to be read.
+    pub kmsg: Option<KmsgConfig>,
+    pub logs: Vec<LogConfig>,
+    /// `/sys`, unless a test pretends.
+    pub sys_root: PathBuf,
+    pub links: Vec<LinkConfig>,
+    pub sensors: Vec<SensorConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsgConfig {
+    /// `/dev/kmsg`, unless a test pretends.
+    pub path: PathBuf,
+    /// Where it is written down how far they were read.
+    pub place: PathBuf,
+}
+
+/// A log file of somebody else's, followed across rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What its lines call their source.
+    pub name: String,
+    pub path: PathBuf,
+    /// Whose lines they are.
+    pub target: TargetId,
+    pub from: LogStart,
+}
+
+/// A network interface of the box, which is a target of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// As the kernel calls it.
+    pub name: String,
+    /// `HOST:PORT` of whom it should reach.
+    pub hosts: Vec<String>,
+    /// Between two attempts to reach a host.
+    pub period_ms: u64,
+    pub timeout_ms: u64,
+}
+
+/// Something that gives a number: one series, `sensor.NAME`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SensorConfig {
+    pub name: String,
+    /// UCUM.
+    pub unit: String,
+    pub target: TargetId,
+    pub period_ms: u64,
+    /// What is read is multiplied by this.
+    pub factor: f64,
+    pub kind: SensorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SensorKind {
+    /// A channel of Linux's industrial I/O, such as `in_voltage0`.
+    Iio { device: String, channel: String },
+    /// Writes a number, or JSON in which the pointer leads to one.
+    Command {
+        command: Vec<String>,
+        env: BTreeMap<String, String>,
+        pointer: Option<String>,
+        timeout_ms: u64,
+    },
+}
+
+/// Where a log that is there when the daemon starts is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    Start,
+    End,
 }
 
 #[derive(Clone, Debug)]
@@ -219,7 +291,7 @@ pub struct WorkloadConfig {
     pub limits: LimitsConfig,
     /// Never under repair together with another of this group.
     pub replicas: Option<String>,
-    /// Names of workloads and externals it needs (`workload:NAME`, `external:NAME`).
+    /// Workloads, externals and links it needs (`workload:NAME`, `external:NAME`, `link:NAME`).
     pub needs: Vec<String>,
     /// Runs unless an operator says otherwise.
     pub desired_running: bool,
@@ -244,6 +316,8 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug)]
 pub struct ExternalConfig {
     pub name: String,
+    /// Links that lead to it (`link:NAME`).
+    pub needs: Vec<String>,
     pub probes: Vec<ProbeConfig>,
 }
 

@@ -17,7 +17,7 @@ mod report;
 mod view;
 mod word;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,8 +31,8 @@ use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Mark, Mode, Outcome, Record, Seq,
-    Series, TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Mode, Outcome,
+    Record, Seq, Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::secret::Redactor;
@@ -88,6 +88,8 @@ pub struct Driver {
     /// What plugins said before they arrived: a thread may be faster than the
     /// word that it was started.
     early: Vec<PluginEvent>,
+    /// Lines for the detectors that are still to arrive.
+    early_lines: VecDeque<Line>,
     /// Series of the box; a `SeriesId` is an index into it.
     series: Vec<Series>,
     workloads: BTreeMap<String, WorkloadStatus>,
@@ -147,6 +149,7 @@ impl Driver {
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             early: Vec::new(),
+            early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
@@ -220,6 +223,7 @@ impl Driver {
                 }
             }
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
             Input::Plugin(event) => self.take_plugin(event),
             Input::Arrival(arrival) => self.take_arrival(arrival),

@@ -33,6 +33,8 @@ impl Plan {
             .set("paths.state", path(&folder.path().join("state")))
             .set("paths.run", path(&folder.path().join("run")))
             .set("api.socket", path(&folder.path().join("socket")))
+            // What this machine's kernel says is no part of the story.
+            .set("source.kmsg", "off")
             .push("trust.publishers", json!({ "name": publisher.name, "key": publisher.key }));
         Self { folder, settings, servers: Vec::new() }
     }

@@ -25,6 +25,12 @@ pub(super) struct TypedWorkload {
     pub place: String,
 }
 
+pub(super) struct TypedExternal {
+    pub config: ExternalConfig,
+    pub needs: Vec<At<String>>,
+    pub place: String,
+}
+
 pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedPlugin> {
     let name = section.need_name("name");
     let package = section.need_text("package", "the path of a .plugin file", "");
@@ -131,13 +137,14 @@ fn limits(section: &mut Section<'_>) -> LimitsConfig {
     }
 }
 
-pub(super) fn external(section: &mut Section<'_>, defaults: &Defaults) -> Named<ExternalConfig> {
+pub(super) fn external(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedExternal> {
     let name = section.need_name("name");
+    let needs = section.texts("needs").unwrap_or_default();
     let probes = probes(section, defaults);
     if probes.is_empty() {
         let hint = "without one nothing is known of it: add an [[external.probe]]";
         section.note("probe", "at least one probe", "none", hint);
     }
-    let what = ExternalConfig { name: name.value.clone(), probes };
-    Named { name, what }
+    let config = ExternalConfig { name: name.value.clone(), needs: Vec::new(), probes };
+    Named { name, what: TypedExternal { config, needs, place: section.place.clone() } }
 }

@@ -200,6 +200,17 @@ impl<'d> Section<'d> {
         number
     }
 
+    /// A finite number, whole or not.
+    pub fn number(&mut self, key: &str, default: f64) -> f64 {
+        self.default(key, default);
+        let Some(value) = self.leaf(key) else { return default };
+        let number = value::number(value.get_ref()).filter(|number| number.is_finite());
+        if number.is_none() {
+            self.note_value(key, "a number", value);
+        }
+        number.unwrap_or(default)
+    }
+
     /// Milliseconds, typed as `KEY_s` (fractions are fine) or `KEY_ms`.
     pub fn duration(&mut self, key: &str, default_ms: u64, range_ms: RangeInclusive<u64>) -> u64 {
         self.duration_or(key, default_ms, range_ms, ValueOrigin::Default)

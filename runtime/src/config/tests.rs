@@ -146,6 +146,110 @@ fn a_whole_box_is_read_as_it_is_typed() {
 }
 
 #[test]
+fn the_kernels_messages_are_read_unless_they_are_not_to_be() {
+    let kmsg = |text: &str| good(&format!("{BOX}{text}")).source.kmsg.map(|it| it.path);
+    assert_eq!(kmsg("").as_deref(), Some(Path::new("/dev/kmsg")));
+    assert_eq!(
+        kmsg("[source]\nkmsg = \"/run/pretend\"").as_deref(),
+        Some(Path::new("/run/pretend"))
+    );
+    assert_eq!(kmsg("[source]\nkmsg = \"off\""), None);
+    let place = good(&format!("{BOX}[paths]\nrun = \"/run/h\"")).source.kmsg.map(|it| it.place);
+    assert_eq!(place.as_deref(), Some(Path::new("/run/h/kmsg")));
+}
+
+#[test]
+fn a_log_belongs_to_the_box_unless_it_says_to_whom() {
+    let config = good(&format!(
+        "{BOX}[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+         [[log]]\nname = \"a\"\npath = \"/var/log/a\"\n\
+         [[log]]\nname = \"b\"\npath = \"b\"\ntarget = \"workload:w\"\nfrom = \"start\"\n"
+    ));
+    let [a, b] = &config.source.logs[..] else { panic!("{:?}", config.source.logs) };
+    assert_eq!((a.target.as_str(), a.from), ("box", LogStart::End));
+    assert_eq!((b.target.as_str(), b.from), ("workload:w", LogStart::Start));
+    assert_eq!(b.path, Path::new("/etc/homeostat/b"));
+    for (text, expected) in [
+        ("", "3:1 log.a.path: wanted the path of a log file, found nothing"),
+        (
+            "path = \"/a\"\ntarget = \"workload:x\"",
+            "6:10 log.a.target: wanted targets of this file",
+        ),
+        ("path = \"/a\"\ntarget = \"*\"", "6:10 log.a.target: wanted one target of this file"),
+        ("path = \"/a\"\nfrom = \"tail\"", "wanted one of end, start, found \"tail\""),
+        ("path = \"/a\"\n[[log]]\nname = \"a\"\npath = \"/b\"", "found \"a\" again"),
+        (
+            "path = \"/a\"\n[[log]]\nname = \"kmsg\"\npath = \"/b\"",
+            "log.kmsg.name: wanted a name of",
+        ),
+    ] {
+        let found = row(&format!("[[log]]\nname = \"a\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
+fn a_link_is_a_target_that_workloads_and_externals_may_need() {
+    let text = "[[link]]\nname = \"enP2s0.7\"\nhosts = [\"10.0.0.1:80\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"cam\"]\n\
+         [[external]]\nname = \"cam\"\nneeds = [\"link:enP2s0.7\"]\n\
+         probe = [{ kind = \"tcp\", address = \"h:1\" }]\n";
+    let config = good(&format!("{BOX}{text}"));
+    assert_eq!(config.source.links[0].hosts, ["10.0.0.1:80"]);
+    let link = TargetId::from_text("link:enP2s0.7");
+    assert!(config.graph.depends_on(&TargetId::workload("w"), &link));
+    assert!(config.graph.depends_on(&link, &TargetId::the_box()));
+
+    let external = |needs: &str| text.replace("link:enP2s0.7", needs);
+    let wanted = "external.cam.needs: wanted links of this file, found \"w\"";
+    assert!(row(&external("w")).contains(wanted), "{}", row(&external("w")));
+    for (text, expected) in [
+        ("name = \"a b\"", "4:8 link.a b.name: wanted a network interface, such as eth0"),
+        ("name = \"sixteen-letters-\"", "the kernel takes 1 to 15 bytes"),
+        ("hosts = []", "link[1].name: wanted a network interface, such as eth0, found nothing"),
+        ("name = \"e\"\nhosts = [\"h\"]", "5:10 link.e.hosts: wanted HOST:PORT, found \"h\""),
+        ("name = \"e\"\nhosts = [\"h:1\", \"h:1\"]", "it is there twice"),
+    ] {
+        let found = row(&format!("[[link]]\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
+fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
+    let config = good(&format!(
+        "{BOX}[[sensor]]\nname = \"oil\"\nunit = \"Cel\"\nfactor = 0.001\nkind = \"iio\"\n\
+         device = \"bme280\"\nchannel = \"in_temp\"\n\
+         [[sensor]]\nname = \"press\"\nunit = \"bar\"\nkind = \"command\"\n\
+         command = [\"/bin/read\"]\npointer = \"/bar\"\nperiod_s = 2\n"
+    ));
+    let [oil, press] = &config.source.sensors[..] else { panic!("{:?}", config.source.sensors) };
+    assert_eq!((oil.factor, oil.target.as_str(), oil.period_ms), (0.001, "box", 5000));
+    assert!(matches!(&oil.kind, SensorKind::Iio { device, .. } if device == "bme280"));
+    assert_eq!((press.factor, press.period_ms), (1.0, 2000));
+    assert!(matches!(&press.kind, SensorKind::Command { pointer: Some(it), .. } if it == "/bar"));
+    for (text, expected) in [
+        ("", "sensor.s.kind: wanted one of iio, command, found nothing"),
+        ("kind = \"modbus\"", "6:8 sensor.s.kind: wanted one of iio, command, found \"modbus\""),
+        ("kind = \"iio\"", "sensor.s.device: wanted the name of an IIO device, found nothing"),
+        ("kind = \"command\"\ncommand = [\"x\"]", "a program by its absolute path"),
+        (
+            "kind = \"command\"\ncommand = [\"/x\"]\npointer = \"a\"",
+            "sensor.s.pointer: wanted a JSON pointer, such as /data/0/value, found \"a\"",
+        ),
+        ("factor = \"1\"", "6:10 sensor.s.factor: wanted a number, found \"1\""),
+        ("factor = inf", "sensor.s.factor: wanted a number, found inf"),
+        ("target = \"external:x\"", "sensor.s.target: wanted targets of this file"),
+    ] {
+        let found = row(&format!("[[sensor]]\nname = \"s\"\nunit = \"1\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+    assert!(
+        row("[[sensor]]\nname = \"s\"").contains("sensor.s.unit: wanted what it is measured in")
+    );
+}
+
+#[test]
 fn the_fast_profile_shortens_what_is_left_out_and_nothing_else() {
     let text = |profile: &str| {
         format!(
@@ -237,6 +341,10 @@ fn each_mistake_has_its_place_and_a_hint() {
             "4:14 api.operators: wanted a user of this box, by name or number, found \"ana\" | did you mean `anna`?",
         ),
         ("[api]\nsocket = \"/run/h\"\nsoket = 1", "did you mean `socket`?"),
+        (
+            "[source]\nkmsg = \"no\"",
+            "4:8 source.kmsg: wanted an absolute path, or \"off\", found \"no\"",
+        ),
         ("[source]\nfilesystems = [\"var\"]", "4:16 source.filesystems: wanted mount points"),
         (
             "[[trust.publishers]]\nname = \"us\"",
@@ -288,7 +396,7 @@ fn each_mistake_has_its_place_and_a_hint() {
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"x\", \"w2\"]",
-            "6:10 workload.w.needs: wanted workloads and externals of this file, found \"x\"",
+            "6:10 workload.w.needs: wanted workloads, externals and links of this file, found \"x\"",
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"w\"]",
@@ -420,7 +528,7 @@ probe = [{ kind = "tcp", address = "h:1" }]
     let starts = [
         "2:8 box.mode: wanted one of observe, suggest, enforce, found \"enforced\" | did you mean `enforce`?",
         "3:1 box: wanted a known key, found `nam` | did you mean `name`?",
-        "11:15 workload.b.needs: wanted workloads and externals of this file, found \"cam\" | did you mean `camera`?",
+        "11:15 workload.b.needs: wanted workloads, externals and links of this file, found \"cam\" | did you mean `camera`?",
         "14:11 workload.c.command: wanted a program by its absolute path, found \"c\"",
         "15:10 workload.c.needs: wanted needs that lead nowhere back, found a circle: a → b → c → a",
         "17:8 workload.a.name: wanted a name of its own, found \"a\" again | the first is in line 5",
@@ -570,11 +678,14 @@ fn each_value_in_force_is_shown_with_its_origin() {
     assert_eq!(
         shown(text, "guard"),
         [
+            "approval_ttl_s = 900, Default",
             "boot_grace_s = 5, Profile { name: \"fast\" }",
             "cooldown_ms = 1500, line 8",
             "permit_ttl_s = 30, Default",
             "rate_max = 5, line 7",
             "rate_window_s = 600, Default",
+            "storm_max = 20, Default",
+            "storm_window_s = 600, Default",
         ]
     );
     assert!(shown(text, "paths").contains(&"run = \"/etc/homeostat/run\", line 5".into()));

@@ -10,10 +10,12 @@ use super::document::At;
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
-    ApiConfig, DrillConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
+    ApiConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths,
     SourceConfig, StoreConfig, TrustConfig, WindowConfig, drill,
-    entry::{self, TypedPlugin, TypedWorkload},
-    probe, trust, value, window,
+    entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
+    probe,
+    source::{self, TypedLog, TypedSensor},
+    trust, value, window,
 };
 use crate::model::Mode;
 
@@ -44,9 +46,12 @@ pub(super) struct Typed {
     pub incident: TypedIncident,
     pub plugins: Vec<Named<TypedPlugin>>,
     pub workloads: Vec<Named<TypedWorkload>>,
-    pub externals: Vec<Named<ExternalConfig>>,
+    pub externals: Vec<Named<TypedExternal>>,
     pub notify: Vec<Named<NotifyConfig>>,
     pub drill: DrillConfig,
+    pub logs: Vec<Named<TypedLog>>,
+    pub links: Vec<Named<LinkConfig>>,
+    pub sensors: Vec<Named<TypedSensor>>,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -115,7 +120,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         publishers,
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
-        source: root.section("source", |section| source(section, &defaults)),
+        source: root.section("source", |section| source::source(section, &defaults, &paths)),
         guard: root.section("guard", |section| guard(section, &defaults)),
         windows: root.each("maintenance", window::window),
         incident: root.section("incident", |section| incident(section, &defaults)),
@@ -124,6 +129,9 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
         drill: root.section("drill", drill::drill),
+        logs: root.each("log", source::log),
+        links: root.each("link", source::link),
+        sensors: root.each("sensor", source::sensor),
         paths,
     }
 }
@@ -224,28 +232,6 @@ fn id(
         section.doc.note(word.offset, &section.at(key), wanted, found, Some(hint));
     }
     id
-}
-
-fn source(section: &mut Section<'_>, defaults: &Defaults) -> SourceConfig {
-    let default_ms = u64::from(defaults.source_period_ms);
-    let period_ms = section.preset("period", default_ms, 100..=10 * MINUTE);
-    let filesystems = section.texts("filesystems");
-    for path in filesystems.iter().flatten().filter(|path| !path.value.starts_with('/')) {
-        let place = section.at("filesystems");
-        let found = value::quoted(&path.value);
-        section.doc.note(path.offset, &place, "mount points, such as /var", found, None);
-    }
-    SourceConfig {
-        proc_root: section.path("proc_root", || PathBuf::from("/proc")),
-        period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
-        filesystems: match filesystems {
-            Some(paths) => paths.into_iter().map(|path| PathBuf::from(path.value)).collect(),
-            None => {
-                section.default("filesystems", vec!["/"]);
-                vec![PathBuf::from("/")]
-            }
-        },
-    }
 }
 
 fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {

@@ -29,7 +29,10 @@ pub(super) fn window(section: &mut Section<'_>) -> Named<WindowConfig> {
 
 /// Every day when none is named.
 fn days(section: &mut Section<'_>) -> [bool; 7] {
-    let Some(named) = section.texts("days") else { return [true; 7] };
+    let Some(named) = section.texts("days") else {
+        section.default("days", DAYS.to_vec());
+        return [true; 7];
+    };
     let mut days = [false; 7];
     for day in &named {
         match DAYS.iter().position(|known| *known == day.value) {
@@ -67,6 +70,7 @@ fn clock(section: &mut Section<'_>, key: &str) -> u16 {
 
 /// A name of the system's time zone database; UTC when it is left out.
 fn zone(section: &mut Section<'_>) -> TimeZone {
+    section.default("zone", "UTC");
     let Some(name) = section.text("zone").filter(|name| name.value != "UTC") else {
         return TimeZone::UTC;
     };
