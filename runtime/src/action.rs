@@ -51,6 +51,7 @@ struct Parts {
     notifiers: BTreeMap<String, NotifyConfig>,
     durable: watch::Receiver<Durable>,
     mode: watch::Receiver<Mode>,
+    interlock: watch::Receiver<Option<String>>,
     clock: Clock,
     ended: mpsc::Sender<Ended>,
     closed: watch::Receiver<bool>,
@@ -88,6 +89,7 @@ impl Executor {
         notifiers: Vec<NotifyConfig>,
         durable: watch::Receiver<Durable>,
         mode: watch::Receiver<Mode>,
+        interlock: watch::Receiver<Option<String>>,
         clock: Clock,
         ended: mpsc::Sender<Ended>,
     ) -> (Self, InFlight) {
@@ -100,6 +102,7 @@ impl Executor {
             notifiers,
             durable,
             mode,
+            interlock,
             clock,
             ended,
             closed,
@@ -172,8 +175,8 @@ impl Parts {
             .unwrap_or(0)
     }
 
-    /// The permit must be durable before it is obeyed; then mode and expiry are
-    /// looked at again, because the wait may have been long.
+    /// The permit must be durable before it is obeyed; then mode, expiry and the
+    /// interlocks are looked at again, because the wait may have been long.
     async fn wait_until_durable(&self, permit: &Permit) -> Result<(), Outcome> {
         let lapsed = |detail: String| Outcome::Lapsed { detail };
         let left_ms = permit.expires_age_ms().saturating_sub(self.clock.age_ms());
@@ -201,6 +204,13 @@ impl Parts {
         let mode = *self.mode.borrow();
         if matches!(permit.origin(), Origin::Healer { .. }) && mode != Mode::Enforce {
             return Err(lapsed(format!("the mode is now {mode}")));
+        }
+        let repair = matches!(permit.origin(), Origin::Healer { .. } | Origin::Approved { .. });
+        if repair
+            && permit.spec().disruption > 0
+            && let Some(why) = &*self.interlock.borrow()
+        {
+            return Err(lapsed(format!("the line may not be disturbed now: {why}")));
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let journal = store.journal();
     let durable = journal.durable();
     let (mode, mode_seen) = watch::channel(config.mode);
+    let (interlock, interlock_seen) = watch::channel(None);
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
     let (executor, in_flight) = Executor::new(
         workloads.clone(),
@@ -79,6 +80,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         config.notify.clone(),
         durable.clone(),
         mode_seen,
+        interlock_seen,
         clock.clone(),
         ended,
     );
@@ -115,6 +117,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         workloads,
         view,
         mode,
+        interlock,
         rounds,
     };
     let (stop, stopped) = oneshot::channel();

@@ -11,6 +11,7 @@ mod desired;
 mod detect;
 mod drill;
 mod feed;
+mod interlock;
 mod memory;
 mod proof;
 mod report;
@@ -71,6 +72,8 @@ pub struct Outlets {
     pub workloads: Workloads,
     pub view: watch::Sender<Arc<View>>,
     pub mode: watch::Sender<Mode>,
+    /// Why the line may not be disturbed now; looked at again before a touch.
+    pub interlock: watch::Sender<Option<String>>,
     /// Counted up each time the driver went round, for whoever watches over it.
     pub rounds: Arc<AtomicU64>,
 }
@@ -104,6 +107,7 @@ pub struct Driver {
     stop_again_age_ms: BTreeMap<String, u64>,
     /// Workloads whose probes were all good since their start.
     proofs: proof::Proofs,
+    interlocks: interlock::Interlocks,
     replies: BTreeMap<AttemptId, oneshot::Sender<Result<String, CommandError>>>,
     conditions: Vec<Condition>,
     journal_failing: Option<String>,
@@ -151,6 +155,7 @@ impl Driver {
             early: Vec::new(),
             early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
+            interlocks: interlock::Interlocks::new(&config.source.interlocks),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
             statuses: out.workloads.snapshot(),
@@ -223,6 +228,10 @@ impl Driver {
                 }
             }
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Source(SourceEvent::Interlock(result)) => {
+                self.interlocks.take(result);
+                self.look_at_interlocks();
+            }
             Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
             Input::Plugin(event) => self.take_plugin(event),
@@ -394,9 +403,19 @@ impl Driver {
         {
             self.write(Event::Resumed { by: None });
         }
+        self.look_at_interlocks();
         self.prove_what_has_no_probe();
         // Counters move all the time; once a second is often enough to show them.
         self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
+    }
+
+    fn look_at_interlocks(&mut self) {
+        let objection = self.interlocks.objection(self.clock.age_ms());
+        self.out.interlock.send_if_modified(|known| {
+            let changed = *known != objection;
+            *known = objection;
+            changed
+        });
     }
 
     /// Tells the detectors that judge `target` what we did or learnt.
