@@ -25,15 +25,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::action::{Ended, Executor, Unknown};
+use crate::action::{Ended, Executor, Leave, Unknown};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Mode, Outcome,
-    Record, Seq, Series, TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
+    Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::secret::Redactor;
@@ -71,9 +71,7 @@ pub struct Outlets {
     pub sources: SourceControl,
     pub workloads: Workloads,
     pub view: watch::Sender<Arc<View>>,
-    pub mode: watch::Sender<Mode>,
-    /// Why the line may not be disturbed now; looked at again before a touch.
-    pub interlock: watch::Sender<Option<String>>,
+    pub leave: watch::Sender<Leave>,
     /// Counted up each time the driver went round, for whoever watches over it.
     pub rounds: Arc<AtomicU64>,
 }
@@ -189,6 +187,7 @@ impl Driver {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.write(Event::DaemonStarted { birth: self.birth, version, mode });
         self.drop_findings_of_strangers();
+        self.look_at_interlocks();
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
         }
@@ -411,9 +410,9 @@ impl Driver {
 
     fn look_at_interlocks(&mut self) {
         let objection = self.interlocks.objection(self.clock.age_ms());
-        self.out.interlock.send_if_modified(|known| {
-            let changed = *known != objection;
-            *known = objection;
+        self.out.leave.send_if_modified(|leave| {
+            let changed = leave.interlock != objection;
+            leave.interlock = objection;
             changed
         });
     }
