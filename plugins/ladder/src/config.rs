@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use homeostat_sdk::Error;
+use homeostat_sdk::text::selects;
 use serde::Deserialize;
 
 const ROWS_MAX: usize = 64;
@@ -196,11 +197,4 @@ pub fn to_ms(seconds: f64) -> u64 {
 
 fn is_pause(seconds: f64) -> bool {
     (0.1..=31_536_000.0).contains(&seconds)
-}
-
-fn selects(selector: &str, text: &str) -> bool {
-    match selector.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => selector == text,
-    }
 }

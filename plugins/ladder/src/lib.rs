@@ -15,6 +15,7 @@
 mod config;
 mod rung;
 
+use homeostat_sdk::text::short;
 use homeostat_sdk::{Decision, Error, Finding, Healer, Incident, healer};
 
 pub use config::Config;
@@ -96,10 +97,6 @@ impl Ladder {
         };
         Decision::GiveUp(format!("{}: {tried}", finding.message))
     }
-}
-
-fn short(target: &str) -> &str {
-    target.split_once(':').map_or(target, |(_, name)| name)
 }
 
 healer!(Ladder);
