@@ -447,7 +447,7 @@ fn the_shipped_file_is_good_as_it_is_and_with_its_examples() {
     let examples =
         examples.replace("/etc/homeostat/homeostat.pub", key_file.to_str().expect("UTF-8"));
     let config = good(&examples);
-    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (2, 1, 1));
+    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (6, 1, 1));
     // What it calls a default is one.
     let bare = good("box.mode = \"observe\"");
     assert_eq!(config.paths.state, bare.paths.state);
