@@ -5,11 +5,15 @@
 
 mod args;
 mod client;
+#[cfg(feature = "docs")]
+pub mod docs;
+mod doctor;
 mod event;
 mod exit;
 mod explain;
 mod list;
 mod page;
+mod show;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,9 +29,10 @@ use serde::de::DeserializeOwned;
 
 use crate::config;
 use crate::model::view::PluginView;
-use crate::model::{Command, Record, Seq, View};
+use crate::model::{Command, DrillFault, Record, Seq, TargetId, View};
+use crate::secret::{Redacting, Redactor};
 use crate::story::Story;
-use args::{Cli, ConfigVerb, Face, Verb, WorkloadVerb};
+use args::{Cli, ConfigVerb, Face, FaultWord, IncidentVerb, Verb, WorkloadVerb};
 use client::Client;
 use page::{Colour, Page};
 
@@ -66,9 +71,10 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
     let client = || Ok::<_, Failure>(Client::new(socket(cli)?));
     match &cli.verb {
         Verb::Run => {
-            let config = config::load(&file(cli, None)).map_err(Failure::Configuration)?;
-            log_to_stderr();
-            crate::daemon::run(config).map_err(Failure::Daemon)?;
+            let mut config = config::load(&file(cli, None)).map_err(Failure::Configuration)?;
+            let secrets = config.reveal().map_err(|wrong| Failure::Daemon(wrong.into()))?;
+            log_to_stderr(Redactor::new(secrets.iter()));
+            crate::daemon::run(config, secrets).map_err(Failure::Daemon)?;
         }
         Verb::Status(face) => {
             let text = client()?.get("/v1/status")?;
@@ -100,6 +106,29 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             out.command(&client()?, *face, &Command::Pause { for_ms: *for_ms })?;
         }
         Verb::Resume(face) => out.command(&client()?, *face, &Command::Resume {})?,
+        Verb::Approve { incident, face } => {
+            out.command(&client()?, *face, &Command::Approve { incident: *incident })?;
+        }
+        Verb::Deny { incident, face } => {
+            out.command(&client()?, *face, &Command::Deny { incident: *incident })?;
+        }
+        Verb::Incident(IncidentVerb::Retry { incident, face }) => {
+            out.command(&client()?, *face, &Command::IncidentRetry { incident: *incident })?;
+        }
+        Verb::Incident(IncidentVerb::Close { incident, face }) => {
+            out.command(&client()?, *face, &Command::IncidentClose { incident: *incident })?;
+        }
+        Verb::Inject { fault, target, for_ms, face } => {
+            let fault = match fault {
+                FaultWord::Crash => DrillFault::Crash {},
+                FaultWord::Hang => DrillFault::Hang { ms: *for_ms },
+            };
+            let target = match target.contains(':') {
+                true => TargetId::from_text(target),
+                false => TargetId::workload(target),
+            };
+            out.command(&client()?, *face, &Command::Inject { target, fault })?;
+        }
         Verb::Plugins(face) => {
             let text = client()?.get("/v1/plugins")?;
             let plugins: Vec<PluginView> = read(&text)?;
@@ -108,6 +137,19 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);
+        }
+        Verb::Config(ConfigVerb::Show { origin, face }) => {
+            let file = file(cli, None);
+            let (_, shown) = config::show(&file).map_err(Failure::Configuration)?;
+            let text = serde_json::json!({ "file": file, "tables": shown.tables }).to_string();
+            let origins = if *origin { show::Origins::Shown } else { show::Origins::Hidden };
+            out.show(*face, &text, |page| show::draw(page, &file, &shown, origins))?;
+        }
+        Verb::Doctor(face) => {
+            let diagnosis = doctor::examine(Path::new("/"), &file(cli, None), named(cli));
+            let text = write(&diagnosis)?;
+            out.show(*face, &text, |page| doctor::draw(page, &diagnosis))?;
+            return Ok(doctor::exit(&diagnosis));
         }
     }
     Ok(Exit::Fine)
@@ -181,10 +223,11 @@ impl Out<'_> {
 
 /// The daemon's own log; `HOMEOSTAT_LOG` has its filter, as tracing-subscriber
 /// reads one. The journal of systemd has a clock of its own.
-fn log_to_stderr() {
+fn log_to_stderr(redactor: Redactor) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("HOMEOSTAT_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = log.with_writer(move || Redacting::new(redactor.clone(), std::io::stderr()));
     // Only fails where a log is set up already, which then is the one wanted.
     let _ = match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().try_init(),
@@ -195,6 +238,11 @@ fn log_to_stderr() {
 fn file(cli: &Cli, named: Option<&Path>) -> PathBuf {
     let default = || PathBuf::from(config::DEFAULT_FILE);
     named.map(Path::to_owned).or_else(|| cli.config.clone()).unwrap_or_else(default)
+}
+
+/// Whether a person named the file; the box's own may be missing.
+fn named(cli: &Cli) -> doctor::Named {
+    if cli.config.is_some() { doctor::Named::Yes } else { doctor::Named::No }
 }
 
 /// Where the daemon listens: as said, as the named file says, as the box's file

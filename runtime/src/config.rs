@@ -6,27 +6,34 @@
 
 mod cycle;
 mod document;
+mod drill;
 mod entry;
 mod machine;
 mod mistake;
 mod probe;
 mod reader;
 mod resolve;
+mod secret;
+mod shown;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
 mod typed;
 mod value;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use crate::model::{Graph, Mode};
+use crate::model::{Graph, Mode, TargetId};
 
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
+pub use secret::{SecretConfig, SecretOwner, Secrets, Unrevealed};
+pub use shown::{Shown, Shows, Table, ValueOrigin};
 
 /// Where a box keeps its file.
 pub const DEFAULT_FILE: &str = "/etc/homeostat/homeostat.toml";
@@ -50,6 +57,9 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    pub drill: DrillConfig,
+    /// Where secrets lie; [`Config::reveal`] reads them.
+    pub secrets: Vec<SecretConfig>,
     /// Every target and what it needs, from the parts above. Acyclic.
     pub graph: Graph,
 }
@@ -108,6 +118,77 @@ pub struct SourceConfig {
     pub period_ms: u32,
     /// Mount points whose space is watched.
     pub filesystems: Vec<PathBuf>,
+    /// The kernel's messages, unless they are not to be read.
+    pub kmsg: Option<KmsgConfig>,
+    pub logs: Vec<LogConfig>,
+    /// `/sys`, unless a test pretends.
+    pub sys_root: PathBuf,
+    pub links: Vec<LinkConfig>,
+    pub sensors: Vec<SensorConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsgConfig {
+    /// `/dev/kmsg`, unless a test pretends.
+    pub path: PathBuf,
+    /// Where it is written down how far they were read.
+    pub place: PathBuf,
+}
+
+/// A log file of somebody else's, followed across rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What its lines call their source.
+    pub name: String,
+    pub path: PathBuf,
+    /// Whose lines they are.
+    pub target: TargetId,
+    pub from: LogStart,
+}
+
+/// A network interface of the box, which is a target of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// As the kernel calls it.
+    pub name: String,
+    /// `HOST:PORT` of whom it should reach.
+    pub hosts: Vec<String>,
+    /// Between two attempts to reach a host.
+    pub period_ms: u64,
+    pub timeout_ms: u64,
+}
+
+/// Something that gives a number: one series, `sensor.NAME`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SensorConfig {
+    pub name: String,
+    /// UCUM.
+    pub unit: String,
+    pub target: TargetId,
+    pub period_ms: u64,
+    /// What is read is multiplied by this.
+    pub factor: f64,
+    pub kind: SensorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SensorKind {
+    /// A channel of Linux's industrial I/O, such as `in_voltage0`.
+    Iio { device: String, channel: String },
+    /// Writes a number, or JSON in which the pointer leads to one.
+    Command {
+        command: Vec<String>,
+        env: BTreeMap<String, String>,
+        pointer: Option<String>,
+        timeout_ms: u64,
+    },
+}
+
+/// Where a log that is there when the daemon starts is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    Start,
+    End,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +202,30 @@ pub struct GuardConfig {
     pub boot_grace_ms: u64,
     /// How long a permit is good.
     pub permit_ttl_ms: u64,
+    /// More incidents than this in `storm_window_ms`, and nothing disrupting is done.
+    pub storm_max: u32,
+    pub storm_window_ms: u64,
+    /// Actions that want a person's word first.
+    pub approval: BTreeSet<String>,
+    /// How long a person has to give it.
+    pub approval_ttl_ms: u64,
+    pub windows: Vec<WindowConfig>,
+    /// Group of each workload that has one.
+    pub replicas: BTreeMap<TargetId, String>,
+}
+
+/// A maintenance window: actions that disrupt at least so much wait for one.
+#[derive(Clone, Debug)]
+pub struct WindowConfig {
+    pub name: String,
+    /// Days on which it begins, Monday first.
+    pub days: [bool; 7],
+    /// Minutes since midnight of the zone's own clock. `to` is on the next day
+    /// when it is not behind `from`.
+    pub from_min: u16,
+    pub to_min: u16,
+    pub zone: jiff::tz::TimeZone,
+    pub disruption: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -184,7 +289,9 @@ pub struct WorkloadConfig {
     pub dir: Option<PathBuf>,
     pub user: Option<String>,
     pub limits: LimitsConfig,
-    /// Names of workloads and externals it needs (`workload:NAME`, `external:NAME`).
+    /// Never under repair together with another of this group.
+    pub replicas: Option<String>,
+    /// Workloads, externals and links it needs (`workload:NAME`, `external:NAME`, `link:NAME`).
     pub needs: Vec<String>,
     /// Runs unless an operator says otherwise.
     pub desired_running: bool,
@@ -209,6 +316,8 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug)]
 pub struct ExternalConfig {
     pub name: String,
+    /// Links that lead to it (`link:NAME`).
+    pub needs: Vec<String>,
     pub probes: Vec<ProbeConfig>,
 }
 
@@ -241,10 +350,20 @@ pub enum ProbeKind {
     },
 }
 
+/// Faults that an operator may stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillConfig {
+    pub allow: bool,
+    /// A target is held still for so long at most.
+    pub hang_max_ms: u64,
+}
+
 #[derive(Clone, Debug)]
 pub struct NotifyConfig {
     pub name: String,
     pub kind: NotifyKind,
+    /// Secrets: variables of a command, headers of a webhook.
+    pub given: BTreeMap<String, String>,
     pub timeout_ms: u64,
 }
 
@@ -261,6 +380,11 @@ pub enum NotifyKind {
 /// The file, and the key files it names, must be such that only root or their
 /// owner can write them: whoever writes them commands the box.
 pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    show(path).map(|(config, _)| config)
+}
+
+/// As [`load`], and how it came about: each value with its origin.
+pub fn show(path: &Path) -> Result<(Config, Shown), Mistakes> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = machine::read_trusted(&path).map_err(|unreadable| {
         Mistakes::of_file(
@@ -270,18 +394,23 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
             unreadable.hint,
         )
     })?;
-    parse(&path, &text, &Machine::here())
+    read(&path, &text, &Machine::here())
 }
 
 /// What `text` means on `machine`. `path` names the file in mistakes, and
 /// relative paths start at its folder.
 pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mistakes> {
+    read(path, text, machine).map(|(config, _)| config)
+}
+
+fn read(path: &Path, text: &str, machine: &Machine) -> Result<(Config, Shown), Mistakes> {
     let doc = document::Document::new(path, text, machine);
     match DeTable::parse(text) {
         Ok(root) => {
             let typed = doc.read(root.get_ref(), typed::file);
             let config = resolve::config(&doc, typed);
-            doc.finish(config)
+            let config = doc.finish(config)?;
+            Ok((config, doc.shown.take()))
         }
         Err(error) => {
             let offset = error.span().map_or(text.len(), |span| span.start);

@@ -8,8 +8,10 @@
 mod boot;
 mod history;
 mod plugins;
+mod systemd;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,11 +21,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::action::Executor;
 use crate::api;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Secrets};
 use crate::driver::{Driver, Inlets, Outlets, Start};
 use crate::model::{Condition, View};
+use crate::secret::Redactor;
 use crate::source::Sources;
-use crate::workload::Workloads;
+use crate::workload::{Options, Workloads};
 
 /// Events that wait for the driver, by room. The driver empties them in
 /// microseconds; a full channel makes its room wait, and nothing is lost.
@@ -34,20 +37,20 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// An action half-way through is let finish, within this.
 const ACTION_GRACE: Duration = Duration::from_secs(15);
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(config: Config) -> anyhow::Result<()> {
+/// Runs until SIGTERM or SIGINT. `secrets` were given to their owners in `config`.
+pub fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
         .build()
         .context("the runtime does not start")?;
-    let ended = runtime.block_on(serve(Arc::new(config)));
+    let ended = runtime.block_on(serve(Arc::new(config), secrets));
     // A name that does not resolve, or a disk that does not answer, holds nobody up.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     ended
 }
 
-async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
+async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let boot::Booted { lock, slot, mut store, clock, memory, conditions, new_boot } =
@@ -56,9 +59,11 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     tracing::info!(birth, version = env!("CARGO_PKG_VERSION"), mode = %config.mode, "starting");
 
     let (workload_events, workloads_in) = mpsc::channel(WAITING_MAX);
+    let mut options = Options::of_this_machine(&config.paths);
+    options.secrets = secrets.by_workload();
+    let (declared, paths) = (config.workloads.clone(), &config.paths);
     let workloads =
-        Workloads::open(config.workloads.clone(), &config.paths, clock.clone(), workload_events)
-            .await?;
+        Workloads::open_with(declared, paths, clock.clone(), workload_events, options).await?;
     let sources = Sources::new(&config.source, &config.workloads, &config.externals);
     let series = sources.series().to_vec();
     let (source_events, sources_in) = mpsc::channel(WAITING_MAX);
@@ -96,7 +101,12 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         },
     )?;
 
-    let start = Start { config, clock, birth, new_boot, memory, series, conditions };
+    let rounds = Arc::new(AtomicU64::new(0));
+    let told = systemd::Systemd::of_environment()
+        .map(|it| it.keep(view.subscribe(), Arc::clone(&rounds), config.plugins.len()));
+
+    let redactor = Redactor::new(secrets.iter());
+    let start = Start { config, clock, birth, new_boot, memory, series, conditions, redactor };
     let outlets = Outlets {
         journal,
         reader: store.reader(),
@@ -105,6 +115,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         workloads,
         view,
         mode,
+        rounds,
     };
     let (stop, stopped) = oneshot::channel();
     let inlets = Inlets {
@@ -122,6 +133,9 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    if let Some(told) = told {
+        told.stopping();
     }
     tracing::info!("stopping; workloads go on under their shims");
     in_flight.close();

@@ -9,14 +9,17 @@ mod ask;
 mod command;
 mod desired;
 mod detect;
+mod drill;
 mod feed;
 mod memory;
 mod proof;
 mod report;
 mod view;
+mod word;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,10 +31,11 @@ use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, Mark, Mode, Outcome, Record, Seq, Series,
-    TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Mode, Outcome,
+    Record, Seq, Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
+use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
 use crate::workload::{WorkloadEvent, WorkloadStatus, Workloads};
@@ -67,6 +71,8 @@ pub struct Outlets {
     pub workloads: Workloads,
     pub view: watch::Sender<Arc<View>>,
     pub mode: watch::Sender<Mode>,
+    /// Counted up each time the driver went round, for whoever watches over it.
+    pub rounds: Arc<AtomicU64>,
 }
 
 pub struct Driver {
@@ -82,6 +88,8 @@ pub struct Driver {
     /// What plugins said before they arrived: a thread may be faster than the
     /// word that it was started.
     early: Vec<PluginEvent>,
+    /// Lines for the detectors that are still to arrive.
+    early_lines: VecDeque<Line>,
     /// Series of the box; a `SeriesId` is an index into it.
     series: Vec<Series>,
     workloads: BTreeMap<String, WorkloadStatus>,
@@ -104,6 +112,8 @@ pub struct Driver {
     /// What the configuration and the signed manifests say accounts for what.
     explains: BTreeMap<String, Vec<String>>,
     dirty: bool,
+    /// What no record, line or view may show.
+    redactor: Redactor,
 }
 
 /// What the daemon found before the driver began.
@@ -115,6 +125,7 @@ pub struct Start {
     pub memory: Memory,
     pub series: Vec<Series>,
     pub conditions: Vec<Condition>,
+    pub redactor: Redactor,
 }
 
 enum Input {
@@ -131,13 +142,14 @@ enum Input {
 
 impl Driver {
     pub fn new(start: Start, out: Outlets) -> Self {
-        let Start { config, clock, birth, new_boot, memory, series, conditions } = start;
+        let Start { config, clock, birth, new_boot, memory, series, conditions, redactor } = start;
         let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
         let mut driver = Self {
             guard: Guard::new(config.guard.clone(), grants),
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             early: Vec::new(),
+            early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
@@ -159,6 +171,7 @@ impl Driver {
             journal_durable: 0,
             unprotected: BTreeSet::new(),
             dirty: true,
+            redactor,
         };
         driver.statuses.mark_changed();
         driver.look_at_workloads();
@@ -196,6 +209,7 @@ impl Driver {
                 Input::Stop => break,
                 input => self.handle(input, &inlets.durable),
             }
+            self.out.rounds.fetch_add(1, Ordering::Relaxed);
         }
         self.stop()
     }
@@ -209,6 +223,7 @@ impl Driver {
                 }
             }
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
             Input::Plugin(event) => self.take_plugin(event),
             Input::Arrival(arrival) => self.take_arrival(arrival),
@@ -222,6 +237,7 @@ impl Driver {
 
     /// Writes an event down and makes it state.
     fn write(&mut self, event: Event) -> Record {
+        let event = self.redactor.value(event);
         let record = self.out.journal.append(self.clock.now(), event);
         self.memory.apply(&record);
         self.seq = record.seq;
@@ -268,7 +284,14 @@ impl Driver {
             _ => None,
         };
         tell(&event);
-        self.write(event);
+        let opened = match &event {
+            Event::IncidentOpened { root, .. } => Some(root.clone()),
+            _ => None,
+        };
+        let record = self.write(event);
+        if let Some(root) = opened {
+            self.note_drill(IncidentId(record.seq), &root);
+        }
         if let Some(point) = point {
             hit(point);
         }

@@ -3,7 +3,8 @@
 //!
 //! Built only with the feature `failpoints`; otherwise [`hit`] is empty.
 //! `HOMEOSTAT_FAILPOINT=NAME` kills the process with SIGKILL at the first pass,
-//! `NAME:N` at the N-th.
+//! `NAME:N` at the N-th; `NAME:stall` stands still there for ever, the process
+//! living on.
 
 /// One place each. The order is the path's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,22 +101,30 @@ pub fn hit(point: Failpoint) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<(String, Option<u64>)>> = OnceLock::new();
     static PASSES: AtomicU64 = AtomicU64::new(0);
 
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("HOMEOSTAT_FAILPOINT").ok()?;
         match text.split_once(':') {
-            Some((name, nth)) => Some((name.to_owned(), nth.parse().unwrap_or(1))),
-            None => Some((text, 1)),
+            Some((name, "stall")) => Some((name.to_owned(), None)),
+            Some((name, nth)) => Some((name.to_owned(), Some(nth.parse().unwrap_or(1)))),
+            None => Some((text, Some(1))),
         }
     });
-    if let Some((name, nth)) = armed
-        && name == point.name()
-        && PASSES.fetch_add(1, Ordering::SeqCst) + 1 == *nth
-    {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    let Some((name, nth)) = armed.as_ref().filter(|(name, _)| name == point.name()) else { return };
+    match nth {
+        None => {
+            tracing::warn!(name, "standing still, as the failpoint says");
+            loop {
+                std::thread::park();
+            }
+        }
+        Some(nth) if PASSES.fetch_add(1, Ordering::SeqCst) + 1 == *nth => {
+            let own = rustix::process::getpid();
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        }
+        Some(_) => {}
     }
 }
 

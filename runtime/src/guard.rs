@@ -6,6 +6,7 @@
 //! that the journal does not hold.
 
 mod history;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +21,16 @@ use crate::model::{
 
 pub use history::History;
 
+/// A clock that is not trusted may be set any moment, ...
+const CLOCK_LOOK_MS: u64 = 60_000;
+/// ... and a window is looked for again at least this often.
+const WINDOW_LOOK_MS: u64 = 3_600_000;
+
 /// What the guard is told of the world.
 pub struct Scene<'a> {
     pub now_age_ms: u64,
+    /// Unix time, while the wall clock is trusted.
+    pub unix_ms: Option<i64>,
     /// How long the box is up: boot grace goes by the boot, not by the daemon.
     pub up_ms: u64,
     pub birth: u64,
@@ -35,6 +43,8 @@ pub struct Scene<'a> {
     pub unwanted: &'a dyn Fn(&TargetId) -> bool,
     /// Targets under repair.
     pub leases: &'a [(TargetId, AttemptId)],
+    /// Whether a person said no to this action for this incident.
+    pub denied: &'a dyn Fn(IncidentId, &str) -> bool,
 }
 
 /// A proposal that passed; not yet written down.
@@ -137,24 +147,25 @@ impl Guard {
     ) -> Result<Admitted, Refusal> {
         let (spec, _) = catalogued(proposal, scene)?;
         journal(scene)?;
-        if let Origin::Healer { plugin, .. } = origin {
-            self.granted(plugin, spec)?;
-            mode(scene)?;
-            paused(scene)?;
-            intent(proposal, scene)?;
-            // Telling a person disturbs nothing, so nothing else stands in its way.
-            if spec.name != NOTIFY {
-                self.boot_grace(scene)?;
-                lease(proposal, scene)?;
+        match origin {
+            Origin::Healer { plugin, incident } => {
+                self.granted(plugin, spec)?;
+                mode(scene)?;
+                self.healing(spec, proposal, history, scene)?;
+                self.approval(*incident, spec, scene)?;
             }
-            self.cooldown(proposal, history, scene)?;
-            self.rate(spec, history, scene)?;
-        } else {
-            lease(proposal, scene)?;
+            // The person stands for the mode as well; all else is as it was.
+            Origin::Approved { plugin, .. } => {
+                self.granted(plugin, spec)?;
+                self.healing(spec, proposal, history, scene)?;
+            }
+            Origin::Operator { .. } | Origin::Desired => lease(proposal, scene)?,
         }
         Ok(Admitted {
             incident: match origin {
-                Origin::Healer { incident, .. } => Some(*incident),
+                Origin::Healer { incident, .. } | Origin::Approved { incident, .. } => {
+                    Some(*incident)
+                }
                 Origin::Operator { .. } | Origin::Desired => None,
             },
             birth: scene.birth,
@@ -164,9 +175,47 @@ impl Guard {
         })
     }
 
+    /// What any repair has to pass, whoever vouches for it.
+    fn healing(
+        &self,
+        spec: &ActionSpec,
+        proposal: &Proposal,
+        history: &History,
+        scene: &Scene<'_>,
+    ) -> Result<(), Refusal> {
+        paused(scene)?;
+        intent(proposal, scene)?;
+        // Telling a person disturbs nothing, so nothing else stands in its way.
+        if spec.name != NOTIFY {
+            self.boot_grace(scene)?;
+            lease(proposal, scene)?;
+        }
+        if spec.disruption > 0 {
+            self.replica(proposal, scene)?;
+            self.storm(history, scene)?;
+            self.maintenance(spec, scene)?;
+        }
+        self.cooldown(proposal, history, scene)?;
+        self.rate(spec, history, scene)
+    }
+
+    /// Why nothing disrupting is done, while too much goes wrong at once.
+    pub fn storm_detail(&self, history: &History, now_age_ms: u64) -> Option<String> {
+        let since_age_ms = now_age_ms.saturating_sub(self.config.storm_window_ms);
+        let (count, _) = history.incidents_since(since_age_ms);
+        (count > self.config.storm_max).then(|| {
+            format!(
+                "{count} incidents in {} ms, at most {} are taken for single faults; nothing \
+                 disrupting is done until it is quieter, or `homeostat resume`",
+                self.config.storm_window_ms, self.config.storm_max
+            )
+        })
+    }
+
     /// The catalogue as it applies to `target` for `plugin` now: what a healer
     /// may choose from, and why not the rest. In `suggest` it chooses as it
-    /// would in `enforce`, so that what is suggested is what would be done.
+    /// would in `enforce`, so that what is suggested is what would be done; and
+    /// what only wants a person's word may be proposed, or nobody would be asked.
     pub fn remedies(
         &self,
         plugin: &str,
@@ -224,7 +273,9 @@ impl Guard {
             reason: String::new(),
             also_prove: Vec::new(),
         };
-        self.check(origin, &proposal, history, scene).err()
+        let objection = self.check(origin, &proposal, history, scene).err()?;
+        let asks = objection.rule == Rule::Approval && objection.retry_age_ms.is_some();
+        (!asks).then_some(objection)
     }
 
     fn granted(&self, plugin: &str, spec: &ActionSpec) -> Result<(), Refusal> {
@@ -278,6 +329,92 @@ impl Guard {
                 self.config.cooldown_ms
             ),
             free_age_ms,
+        )
+    }
+
+    /// Never both replicas: while one is under repair, the others serve.
+    fn replica(&self, proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
+        let Some(group) = self.config.replicas.get(&proposal.target) else { return Ok(()) };
+        let other = scene.leases.iter().find(|(other, _)| {
+            *other != proposal.target && self.config.replicas.get(other) == Some(group)
+        });
+        match other {
+            None => Ok(()),
+            Some((other, attempt)) => refuse_until(
+                Rule::Replica,
+                format!("{other} of the same group {group:?} is under repair by {attempt}"),
+                scene.now_age_ms + 500,
+            ),
+        }
+    }
+
+    fn storm(&self, history: &History, scene: &Scene<'_>) -> Result<(), Refusal> {
+        let Some(detail) = self.storm_detail(history, scene.now_age_ms) else { return Ok(()) };
+        let since_age_ms = scene.now_age_ms.saturating_sub(self.config.storm_window_ms);
+        let (_, first_age_ms) = history.incidents_since(since_age_ms);
+        refuse_until(Rule::Storm, detail, first_age_ms + self.config.storm_window_ms + 1)
+    }
+
+    /// What disrupts as much as a window is declared for waits for one.
+    fn maintenance(&self, spec: &ActionSpec, scene: &Scene<'_>) -> Result<(), Refusal> {
+        let mut windows =
+            self.config.windows.iter().filter(|it| it.disruption <= spec.disruption).peekable();
+        if windows.peek().is_none() {
+            return Ok(());
+        }
+        let names = || {
+            let names: Vec<_> = self.config.windows.iter().map(|it| it.name.as_str()).collect();
+            names.join(", ")
+        };
+        let Some(unix_ms) = scene.unix_ms else {
+            return refuse_until(
+                Rule::Maintenance,
+                format!(
+                    "{} waits for a maintenance window ({}), and the wall clock is not trusted",
+                    spec.name,
+                    names()
+                ),
+                scene.now_age_ms + CLOCK_LOOK_MS,
+            );
+        };
+        let windows: Vec<_> = windows.collect();
+        if windows.iter().any(|it| window::is_open(it, unix_ms)) {
+            return Ok(());
+        }
+        let opens_ms = windows.iter().filter_map(|it| window::opens(it, unix_ms)).min();
+        // Not longer than an hour: the clock may be set, or the policy changed.
+        let wait_ms = opens_ms
+            .and_then(|at| u64::try_from(at - unix_ms).ok())
+            .map_or(WINDOW_LOOK_MS, |ms| ms.min(WINDOW_LOOK_MS));
+        refuse_until(
+            Rule::Maintenance,
+            format!("{} waits for a maintenance window: {}", spec.name, names()),
+            scene.now_age_ms + wait_ms,
+        )
+    }
+
+    /// The last to be asked: a person is not troubled with what would not pass.
+    fn approval(
+        &self,
+        incident: IncidentId,
+        spec: &ActionSpec,
+        scene: &Scene<'_>,
+    ) -> Result<(), Refusal> {
+        if !self.config.approval.contains(spec.name) {
+            return Ok(());
+        }
+        if (scene.denied)(incident, spec.name) {
+            return refuse(Rule::Approval, format!("a person said no to {}", spec.name));
+        }
+        refuse_until(
+            Rule::Approval,
+            format!(
+                "{} wants a person's word: `homeostat approve {incident}` or `deny {incident}`, \
+                 within {} s",
+                spec.name,
+                self.config.approval_ttl_ms / 1_000
+            ),
+            scene.now_age_ms + self.config.approval_ttl_ms,
         )
     }
 

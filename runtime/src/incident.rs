@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::IncidentView;
 use crate::model::{
-    Attempt, AttemptId, AttemptOutcome, Finding, FindingRef, IncidentId, Instant, Origin, TargetId,
+    Attempt, AttemptId, AttemptOutcome, Finding, FindingRef, IncidentId, Instant, Origin, Proposal,
+    TargetId,
 };
 
 /// Closed incidents kept for `status`; the journal has them all.
@@ -114,6 +115,19 @@ pub struct Incident {
     pub refusals: u32,
     /// Healers that declined since the incident was last looked at anew.
     pub declined: BTreeSet<String>,
+    /// What waits for a person's word.
+    pub pending: Option<Pending>,
+    /// Actions that a person said no to.
+    pub denied: BTreeSet<String>,
+}
+
+/// A proposal that a person may approve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    pub plugin: String,
+    pub proposal: Proposal,
+    /// It is asked for anew then; none while nothing but the person is missing.
+    pub until_age_ms: Option<u64>,
 }
 
 impl Incident {
@@ -170,6 +184,9 @@ pub struct Incidents {
     closed: VecDeque<Incident>,
     standing: BTreeMap<FindingRef, Finding>,
     errands: BTreeMap<AttemptId, Errand>,
+    /// Findings that a person knows of: they make nothing ill until they clear,
+    /// or get worse.
+    dismissed: BTreeSet<FindingRef>,
 }
 
 impl Incidents {
@@ -196,7 +213,13 @@ impl Incidents {
 
     /// Whether anything that the incident is about is wrong now.
     pub fn is_ill(&self, incident: &Incident) -> bool {
-        self.standing.values().any(|it| it.severity >= SEVERITY_OPENS && incident.is_about(it))
+        self.standing.iter().any(|(reference, it)| {
+            it.severity >= SEVERITY_OPENS && incident.is_about(it) && !self.is_dismissed(reference)
+        })
+    }
+
+    pub fn is_dismissed(&self, finding: &FindingRef) -> bool {
+        self.dismissed.contains(finding)
     }
 
     /// Targets under repair: an attempt is acting, or its proof is open.

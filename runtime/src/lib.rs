@@ -16,6 +16,7 @@ pub mod incident;
 pub mod model;
 pub mod plugin;
 pub mod reconcile;
+pub mod secret;
 pub mod source;
 pub mod store;
 pub mod story;

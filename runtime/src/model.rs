@@ -8,6 +8,7 @@ pub mod action;
 pub mod brief;
 pub mod catalogue;
 pub mod command;
+pub mod drill;
 pub mod event;
 pub mod finding;
 pub mod frame;
@@ -19,6 +20,7 @@ pub use action::{
 };
 pub use brief::{Brief, Node};
 pub use command::{Command, CommandError};
+pub use drill::DrillFault;
 pub use event::{AfterFault, Event, ExitStatus, FindingRef, Record, Seq, Sighting};
 pub use finding::{Finding, IncidentId, Report, Severity};
 pub use frame::{Attrs, Batch, Frame, Instant, Line, Mark, Series, SeriesId, Value};

@@ -1,13 +1,24 @@
-//! Reading the device: the box, its workloads' processes, and probes.
+//! Reading the device: the box and its links, its workloads' processes, probes,
+//! sensors, and what the kernel and others write.
 //!
 //! Invariant: this room reads and never judges. What could not be read is left
 //! out; it is never zero, and it never waits for anything that may not come.
 //!
+//! Series are fixed at the start, so that each keeps its id: a disk, a chip or a
+//! thermal zone that appears later has none until the daemon starts again. What
+//! the configuration names (links, logs, sensors, mount points) may come and go.
+//!
 //! ```text
 //!  source-device (a thread)   /proc, cgroups ──────────┐ batches: dropped
 //!  source-mount (one each)    statvfs ── asked by it ──┤ under load, counted
-//!  a task per probe           HTTP, TCP, a command ────┴▶ events ──▶ driver
-//!                             └ results wait for room ─┘
+//!  source-hardware (a thread) sensors of the board ────┤
+//!  source-sensor (one each)   channels of IIO ─────────┤
+//!  a task per sensor          a command ───────────────┤
+//!  a task per host of a link  a connection ────────────┤
+//!  a task per probe           HTTP, TCP, a command ────┤
+//!                             └ results wait for room ─┼▶ events ──▶ driver
+//!  source-kmsg (a thread)     lines wait for room ─────┤
+//!  source-log (one each)      log files, the same ─────┘
 //! ```
 //!
 //! All of it ends with the last [`SourceControl`].
@@ -20,29 +31,51 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{mpsc, watch};
 
 use self::device::Device;
+use self::halt::Halt;
+use self::hardware::Hardware;
+use self::kmsg::Kmsg;
+use self::line::Around;
+use self::link::host::Host;
+use self::log::Log;
 use self::outlet::Outlet;
 use self::probe::{Probe, Surroundings};
+use self::sensor::Sensor;
 use self::series::Registry;
 use crate::clock::Clock;
 use crate::config::{ExternalConfig, SourceConfig, WorkloadConfig};
-use crate::model::{Batch, Series, TargetId, TargetKind};
+use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
+mod command;
 mod device;
+mod disk;
 mod filesystem;
 #[cfg(test)]
 mod fixture;
+mod halt;
+mod hardware;
+mod kernel;
+mod kmsg;
+mod line;
+mod link;
+mod log;
 mod outlet;
 mod probe;
 mod process;
 mod procfs;
 mod read;
+mod readonly;
+mod resolve;
+mod sensor;
 mod series;
+mod timekeeping;
+mod wear;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceEvent {
     Batch(Batch),
     Probe(ProbeResult),
+    Lines(Vec<Line>),
 }
 
 /// What one probe found. `good` is none when it could not judge, or has not returned.
@@ -62,6 +95,11 @@ pub struct Sources {
     series: Vec<Series>,
     device: Device,
     probes: Vec<Probe>,
+    kmsg: Option<Kmsg>,
+    logs: Vec<Log>,
+    hosts: Vec<Host>,
+    hardware: Hardware,
+    sensors: Vec<Sensor>,
 }
 
 /// Steers what runs. When its last clone is dropped, all of it ends.
@@ -74,6 +112,8 @@ pub struct SourceControl {
 struct Control {
     stop: watch::Sender<bool>,
     stop_device: SyncSender<()>,
+    /// Ends what reads lines; none where the kernel gave none.
+    halt: Option<Arc<Halt>>,
     haste: BTreeMap<TargetId, watch::Sender<u64>>,
     dropped: Arc<AtomicU64>,
 }
@@ -95,7 +135,22 @@ impl Sources {
             let target = TargetId::new(TargetKind::External, &external.name);
             probes.extend(external.probes.iter().map(|p| Probe::new(&target, p, &mut registry)));
         }
-        Self { series: registry.into_series(), device, probes }
+        let hosts = config.links.iter().flat_map(|it| Host::all(it, &mut registry)).collect();
+        let hardware = Hardware::new(&config.sys_root, config.period_ms, &mut registry);
+        let sensor = |it| Sensor::new(&config.sys_root, it, &mut registry);
+        let sensors = config.sensors.iter().map(sensor).collect();
+        let kmsg = config.kmsg.as_ref().map(Kmsg::new);
+        let logs = config.logs.iter().map(Log::new).collect();
+        Self {
+            series: registry.into_series(),
+            device,
+            probes,
+            kmsg,
+            logs,
+            hosts,
+            hardware,
+            sensors,
+        }
     }
 
     /// Every series there is; a [`crate::model::SeriesId`] is an index of it.
@@ -124,11 +179,29 @@ impl Sources {
                 stop: stopped.clone(),
             }));
         }
+        for host in self.hosts {
+            tokio::spawn(host.watch(clock.clone(), outlet.clone(), stopped.clone()));
+        }
         let dropped = outlet.dropped();
+        let halt = Halt::new().map(Arc::new);
+        let halt = halt
+            .inspect_err(|error| tracing::error!("neither lines nor sensors can be read: {error}"))
+            .ok();
+        if let Some(halt) = halt.clone() {
+            let (clock, outlet) = (clock.clone(), outlet.clone());
+            let around = Around { clock, outlet, halt, alive: stopped.clone() };
+            let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
+            let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
+            let hardware = self.hardware.start(around.clone());
+            let sensors = self.sensors.into_iter().map(|sensor| sensor.start(around.clone()));
+            for error in logs.chain(kmsg).chain([hardware]).chain(sensors).filter_map(Result::err) {
+                tracing::error!("not all can be read, a thread could not be started: {error}");
+            }
+        }
         if let Err(error) = self.device.start(clock, snapshot, outlet, device_stopped, stopped) {
             tracing::error!("the device cannot be read, no thread could be started: {error}");
         }
-        SourceControl { control: Arc::new(Control { stop, stop_device, haste, dropped }) }
+        SourceControl { control: Arc::new(Control { stop, stop_device, halt, haste, dropped }) }
     }
 }
 
@@ -152,12 +225,19 @@ impl SourceControl {
         self.control.stop.send_replace(true);
         // Full: it was told before.
         let _ = self.control.stop_device.try_send(());
+        self.control.halt.iter().for_each(|halt| halt.end());
     }
 
     /// Waits until all have ended. What hangs in the kernel never does: wait with
     /// a deadline.
     pub async fn stopped(&self) {
         self.control.stop.closed().await;
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.halt.iter().for_each(|halt| halt.end());
     }
 }
 

@@ -9,8 +9,8 @@ mod teller;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AttemptId, Decision, Finding, IncidentId, Instant, Origin, Outcome, Proposal, Record, Refusal,
-    Seq, TargetId,
+    AttemptId, Decision, DrillFault, Finding, IncidentId, Instant, Origin, Outcome, Proposal,
+    Record, Refusal, Seq, TargetId,
 };
 use teller::Teller;
 
@@ -61,6 +61,14 @@ pub enum Passage {
         finding: Finding,
     },
     Opened {},
+    /// An operator staged a fault on its root before it opened.
+    Drilled {
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
+        drill: Seq,
+        after_ms: u64,
+    },
     /// A healer was asked, and its answer is not there yet.
     Asked {
         healer: String,
@@ -93,6 +101,18 @@ pub enum Passage {
     Observed {
         attempt: AttemptId,
         outcome: Outcome,
+    },
+    /// A person's yes.
+    Approved {
+        by: Origin,
+    },
+    /// A person's no.
+    Denied {
+        by: Origin,
+    },
+    /// A person closed it, ill or not.
+    Dismissed {
+        by: Origin,
     },
     Proof {
         good: bool,

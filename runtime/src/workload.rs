@@ -30,13 +30,17 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::cgroup::{Survey, survey};
+pub use self::shim::can_fork_into_cgroup;
+
 use self::link::Program;
 use self::process::{Ask, Process, Settings};
 use self::record::Place;
 use crate::clock::Clock;
 use crate::config::{Paths, WorkloadConfig};
 use crate::model::view::WorkloadState;
-use crate::model::{AttemptId, ExitStatus, Line};
+use crate::model::{AttemptId, DrillFault, ExitStatus, Line};
+use crate::secret::Secret;
 
 /// Asks that wait for one workload.
 const ASKS_MAX: usize = 8;
@@ -145,6 +149,8 @@ pub enum WorkloadError {
     Unkillable { workload: String, pids: Vec<u32> },
     #[error("workload {workload}: cannot use {}: {detail}; see that it exists and can be written", path.display())]
     Files { workload: String, path: PathBuf, detail: String },
+    #[error("workload {workload}: it does not run; start it first")]
+    NotRunning { workload: String },
     #[error("workload {workload}: the daemon is ending")]
     Closed { workload: String },
 }
@@ -191,6 +197,7 @@ impl Workloads {
             run,
             state,
             cgroup_home: options.cgroup_home,
+            secrets: options.secrets,
             clock,
             statuses,
         });
@@ -238,6 +245,11 @@ impl Workloads {
         ask.await.unwrap_or(Observed::NeverStarted)
     }
 
+    /// Stages a fault. Gives back the pid of the main process that it befalls.
+    pub async fn drill(&self, name: &str, fault: DrillFault) -> Result<u32, WorkloadError> {
+        self.ask(name, |reply| Ask::Drill { fault, reply }).await?
+    }
+
     async fn ask<T>(
         &self,
         name: &str,
@@ -272,12 +284,15 @@ pub struct Options {
     /// Handed to every shim as its `HOMEOSTAT_FAILPOINT`. A build without
     /// failpoints ignores it.
     pub shim_failpoint: Option<String>,
+    /// By workload: values that its output must not show.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
 }
 
 impl Options {
     pub fn of_this_machine(paths: &Paths) -> Self {
         let shim_failpoint =
             std::env::var("HOMEOSTAT_SHIM_FAILPOINT").ok().filter(|_| cfg!(feature = "failpoints"));
-        Self { cgroup_home: cgroup::home(&paths.run), shim_failpoint }
+        let secrets = BTreeMap::new();
+        Self { cgroup_home: cgroup::home(&paths.run), shim_failpoint, secrets }
     }
 }

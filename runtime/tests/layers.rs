@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["http"],
     &["clock"],
     &["model"],
-    &["failpoint"],
+    &["failpoint", "secret"],
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -2,6 +2,8 @@
 
 #[path = "workload/crash.rs"]
 mod crash;
+#[path = "workload/drill.rs"]
+mod drill;
 #[path = "workload/life.rs"]
 mod life;
 #[path = "workload/output.rs"]

@@ -10,6 +10,7 @@ mod cpu;
 mod journal;
 mod memory;
 mod package;
+mod peer;
 mod repair;
 mod row;
 mod size;
@@ -32,6 +33,7 @@ const MEASURES: &[Measure] = &[
     Measure { name: "memory", run: memory::rows },
     Measure { name: "cpu", run: cpu::rows },
     Measure { name: "repair", run: repair::rows },
+    Measure { name: "peer", run: peer::rows },
 ];
 
 fn main() -> ExitCode {

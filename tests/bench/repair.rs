@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ fn killed(how: &str, under: &Path, ceiling: Option<f64>) -> Result<Vec<Row>> {
     let mut taken_ms = Vec::with_capacity(KILLS);
     let mut lives = Vec::new();
     for n in 0..WORKLOADS {
-        lives.push(until_life(&house, n, 1)?);
+        lives.push(until_life(&log(&house, n), 1)?);
     }
     for kill in 0..KILLS {
         let n = kill % WORKLOADS;
@@ -61,7 +61,7 @@ fn killed(how: &str, under: &Path, ceiling: Option<f64>) -> Result<Vec<Row>> {
         let (_, pid) = lives[n];
         let killed = Moment::now();
         process::kill(pid);
-        let successor = until_life(&house, n, kill / WORKLOADS + 2)?;
+        let successor = until_life(&log(&house, n), kill / WORKLOADS + 2)?;
         taken_ms.push((successor.0.saturating_sub(killed.mono_ns)) as f64 / 1e6);
         lives[n] = successor;
     }
@@ -79,6 +79,10 @@ fn killed(how: &str, under: &Path, ceiling: Option<f64>) -> Result<Vec<Row>> {
         },
         row(99)?,
     ])
+}
+
+fn log(house: &TestBox, n: usize) -> PathBuf {
+    house.folder().join(format!("w{n}.log"))
 }
 
 fn plan(state: &Path) -> Result<Plan> {
@@ -100,17 +104,18 @@ fn plan(state: &Path) -> Result<Plan> {
         .healer("ladder", Plan::ladder(1000, 0.1)))
 }
 
-/// When the workload's life of that number began, and its process.
-fn until_life(house: &TestBox, n: usize, number: usize) -> Result<(u64, u32)> {
-    let log = house.folder().join(format!("w{n}.log"));
+/// When the life of that number began (monotonic nanoseconds), and its process,
+/// as a [`succeed`]ing program wrote it down.
+pub fn until_life(log: &Path, number: usize) -> Result<(u64, u32)> {
     let begun = Instant::now();
     loop {
-        let text = fs::read_to_string(&log).unwrap_or_default();
+        let text = fs::read_to_string(log).unwrap_or_default();
         let mut lines = text.lines().skip(number - 1);
         if let Some((at, pid)) = lines.next().and_then(|line| line.split_once(' ')) {
             return Ok((at.parse()?, pid.parse()?));
         }
-        ensure!(begun.elapsed() < Duration::from_secs(20), "w{n} has no life {number}");
+        let waited = begun.elapsed();
+        ensure!(waited < Duration::from_secs(20), "{}: no life {number}", log.display());
         std::thread::sleep(Duration::from_millis(1));
     }
 }

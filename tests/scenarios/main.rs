@@ -4,18 +4,27 @@
 //! programs that are shipped or demonstrated, started as anybody would start
 //! them. `cargo xtask test` builds what they need.
 
+mod benign;
 mod campaign;
 mod checkpoint;
 mod configuration;
 mod crash;
 mod daemon_killed;
+mod device_reading;
 mod disk;
+mod doctor;
+mod drill;
+mod guard;
 mod hang;
 mod intent;
 mod journal_damaged;
+mod log_line;
 mod observe;
 mod package_refused;
 mod plugin_misbehaves;
 mod relapse;
+mod secret;
 mod shim_killed;
 mod start_loop;
+mod systemd;
+mod upgrade;

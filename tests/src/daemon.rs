@@ -20,8 +20,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `homeostat run`. Its output goes behind what earlier lives wrote.
     pub fn start(config: &Path, log: &Path, env: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_at(&program::program("homeostat"), config, log, env)
+    }
+
+    /// As [`Daemon::start`], from a program that lies elsewhere.
+    pub fn start_at(
+        program: &Path,
+        config: &Path,
+        log: &Path,
+        env: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
-        let child = Command::new(program::program("homeostat"))
+        let child = Command::new(program)
             .arg("run")
             .arg("--config")
             .arg(config)

@@ -10,6 +10,7 @@ pub mod events;
 pub mod http;
 pub mod journal;
 pub mod load;
+pub mod notify;
 pub mod plan;
 pub mod port;
 pub mod process;

@@ -33,6 +33,8 @@ impl Plan {
             .set("paths.state", path(&folder.path().join("state")))
             .set("paths.run", path(&folder.path().join("run")))
             .set("api.socket", path(&folder.path().join("socket")))
+            // What this machine's kernel says is no part of the story.
+            .set("source.kmsg", "off")
             .push("trust.publishers", json!({ "name": publisher.name, "key": publisher.key }));
         Self { folder, settings, servers: Vec::new() }
     }
@@ -45,6 +47,7 @@ impl Plan {
                 .set("source.period_ms", 100)
                 .set("guard.cooldown_ms", 100)
                 .set("guard.rate_max", 1000)
+                .set("guard.storm_max", 1000)
                 .set("guard.boot_grace_ms", 0)
                 .set("incident.hold_ms", 1000)
                 .set("incident.stuck_retry_ms", 3_600_000);

@@ -32,6 +32,7 @@ pub struct TestBox {
     plan: Plan,
     config: PathBuf,
     daemon: Option<Daemon>,
+    program: PathBuf,
     events: Events,
     pub client: Client,
 }
@@ -42,7 +43,8 @@ impl TestBox {
         let config = plan.write();
         let client = Client::new(plan.path().join("socket"));
         let events = Events::follow(client.clone());
-        Self { plan, config, daemon: None, events, client }
+        let program = program::program("homeostat");
+        Self { plan, config, daemon: None, program, events, client }
     }
 
     #[track_caller]
@@ -88,10 +90,15 @@ impl TestBox {
         self.config = self.plan.write();
     }
 
+    /// Where the daemon's own program lies, from the next start on.
+    pub fn install(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// Starts the daemon; whether it ever answers is the story's to see.
     pub fn spawn(&mut self, env: &[(&str, &str)]) {
         assert!(self.daemon.is_none(), "one daemon at a time");
-        let daemon = Daemon::start(&self.config, &self.log(), env);
+        let daemon = Daemon::start_at(&self.program, &self.config, &self.log(), env);
         self.daemon = Some(daemon.expect("the daemon's program can be started"));
     }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::build;
+use crate::setup;
 use crate::work::{FEATURES, Work};
 
 #[derive(Args)]
@@ -33,6 +34,7 @@ pub fn run(work: &mut Work, options: &Options) -> Result<ExitCode> {
     lean.args(["--bin", "homeostat", "--bin", "homeostat-shim"]);
     work.stage("building the daemon as it is shipped", &mut lean)?;
 
+    setup::peers(work)?;
     let mut bench = Command::new(work.target.join("release/homeostat-bench"));
     bench.args(&options.rows);
     if options.json {

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod deny;
+mod man;
 mod setup;
 mod test;
 mod work;
@@ -36,6 +37,8 @@ enum Task {
     Build,
     /// What it costs, beside the ceilings of the design
     Bench(bench::Options),
+    /// Shell completions and man pages, from the same source as --help
+    Man,
     /// Compile targets, system packages, a development signing key
     Setup,
     /// Licences, sources, duplicates and advisories of all dependencies
@@ -59,6 +62,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Task::Test(options) => test::run(&mut work, &options),
         Task::Build => build::run(&mut work).map(|_| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&mut work, &options),
+        Task::Man => man::run(&mut work),
         Task::Setup => setup::run(&mut work).map(|()| ExitCode::SUCCESS),
         Task::Deny => deny::run(&mut work),
     };

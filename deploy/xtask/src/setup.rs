@@ -81,3 +81,30 @@ fn linker(work: &mut Work) -> Result<()> {
     say("no `cc` found: Rust needs a C compiler to link with");
     bail!("install one (Debian: `apt-get install gcc libc6-dev`) and run this again")
 }
+
+/// The supervisors that the benchmark measures itself against, where root may
+/// ask apt for them; without them their rows say so.
+pub fn peers(work: &mut Work) -> Result<()> {
+    let missing: Vec<&str> = [("monit", "monit"), ("supervisord", "supervisor")]
+        .into_iter()
+        .filter(|(program, _)| ask(program, &["--version"]).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if rustix::process::geteuid().is_root() && ask("apt-get", &["--version"]).is_some() {
+        let mut install = Command::new("apt-get");
+        install.env("DEBIAN_FRONTEND", "noninteractive");
+        install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&missing);
+        work.try_stage(
+            "asking apt what there is",
+            Command::new("apt-get").args(["update", "--quiet"]),
+        )?;
+        if work.try_stage("installing the benchmark's peers", &mut install)? {
+            return Ok(());
+        }
+    }
+    work.lack(format!("the benchmark's peers: {}", missing.join(", ")));
+    Ok(())
+}

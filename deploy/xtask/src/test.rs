@@ -1,6 +1,7 @@
 //! Every test there is, after everything they need.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,7 +22,10 @@ pub struct Options {
 pub fn run(work: &mut Work, options: &Options) -> Result<ExitCode> {
     build::run(work)?;
     let skips = work.target.join("test-skips");
-    let _ = fs::remove_dir_all(&skips);
+    let controls = work.target.join("controls");
+    for folder in [&skips, &controls] {
+        let _ = fs::remove_dir_all(folder);
+    }
 
     let mut good = plain(work, options)?;
     if options.filters.is_empty() {
@@ -31,8 +35,29 @@ pub fn run(work: &mut Work, options: &Options) -> Result<ExitCode> {
         let why = fs::read_to_string(skipped.path()).unwrap_or_default();
         work.lack(format!("test {}: {}", skipped.file_name().to_string_lossy(), why.trim()));
     }
+    tell_controls(&controls);
     say(if good { "every test that ran passed" } else { "FAILED: see above" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The benign controls: how near the box came to acting where nothing was wrong.
+fn tell_controls(folder: &Path) {
+    let mut lines: Vec<String> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let near = fs::read_to_string(entry.path()).ok()?;
+            Some(format!("{}: {near}", entry.file_name().to_string_lossy()))
+        })
+        .collect();
+    lines.sort();
+    if !lines.is_empty() {
+        say(&format!("{} benign controls; how near the box came to acting:", lines.len()));
+    }
+    for line in lines {
+        say(&format!("  {line}"));
+    }
 }
 
 /// Unit tests and stories: with nextest where it is, which runs each in a

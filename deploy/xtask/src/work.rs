@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// The features that the tests and the demo need: `homeostat-compile`, and the
-/// named points where a test can kill. One set for everything, so that nothing
-/// is built twice.
-pub const FEATURES: &str = "homeostat/compiler,homeostat/failpoints";
+/// The features that the tests and the demo need: `homeostat-compile`, the named
+/// points where a test can kill, and what writes the man pages. One set for
+/// everything, so that nothing is built twice.
+pub const FEATURES: &str = "homeostat/compiler,homeostat/failpoints,homeostat/docs";
 
 pub struct Work {
     pub root: PathBuf,

@@ -15,7 +15,7 @@ const TEXT_BYTES_MAX: usize = 1_000;
 const IN_FLIGHT_WAIT_MS: u64 = 1_000;
 const UNKNOWN_WAIT_MS: u64 = 5_000;
 /// The guard's rules that only a person can lift: waiting helps nothing.
-const FOR_GOOD: &[&str] = &["catalogue", "grant", "intent", "mode"];
+const FOR_GOOD: &[&str] = &["approval", "catalogue", "grant", "intent", "mode"];
 /// Refusals in a row double the wait up to this.
 const REFUSED_WAIT_MS_MAX: u64 = 300_000;
 

@@ -34,8 +34,8 @@ pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit)
     .to_string();
     let limit = Duration::from_millis(config.timeout_ms);
     let sent = match &config.kind {
-        NotifyKind::Command { command } => run(command, &message, limit).await,
-        NotifyKind::Webhook { url } => post(url, message, limit).await,
+        NotifyKind::Command { command } => run(command, &config.given, &message, limit).await,
+        NotifyKind::Webhook { url } => post(url, &config.given, message, limit).await,
     };
     match sent {
         Ok(detail) => Outcome::Done { detail: format!("told {to}: {detail}") },
@@ -43,12 +43,18 @@ pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit)
     }
 }
 
-async fn run(command: &[String], message: &str, limit: Duration) -> Result<String, String> {
+async fn run(
+    command: &[String],
+    env: &BTreeMap<String, String>,
+    message: &str,
+    limit: Duration,
+) -> Result<String, String> {
     let (program, args) = command.split_first().ok_or("its command is empty")?;
     let mut child = tokio::process::Command::new(program)
         .args(args)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(env)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -70,8 +76,14 @@ async fn run(command: &[String], message: &str, limit: Duration) -> Result<Strin
     }
 }
 
-async fn post(url: &str, message: String, limit: Duration) -> Result<String, String> {
-    let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
+async fn post(
+    url: &str,
+    headers: &BTreeMap<String, String>,
+    message: String,
+    limit: Duration,
+) -> Result<String, String> {
+    let mut headers = headers.clone();
+    headers.insert("content-type".to_owned(), "application/json".to_owned());
     let answer = http::request("POST", url, &headers, message.as_bytes(), limit, ANSWER_BYTES_MAX)
         .await
         .map_err(|error| error.to_string())?;

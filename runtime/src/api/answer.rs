@@ -76,6 +76,8 @@ pub(super) fn of_command(result: Result<String, CommandError>) -> Answer {
     };
     let (status, word) = match &error {
         CommandError::NoSuchWorkload { .. } => (StatusCode::NOT_FOUND, "no-such-workload"),
+        CommandError::NoSuchIncident { .. } => (StatusCode::NOT_FOUND, "no-such-incident"),
+        CommandError::NotNow { .. } => (StatusCode::CONFLICT, "not-now"),
         CommandError::Refused { .. } => (StatusCode::CONFLICT, "refused"),
         CommandError::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         CommandError::Stopping {} => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

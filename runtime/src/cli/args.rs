@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::words;
 use crate::model::{IncidentId, Seq};
@@ -58,6 +58,37 @@ pub(super) enum Verb {
     },
     /// Heal again.
     Resume(Face),
+    /// Say yes to the action that an incident waits with.
+    Approve {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Say no to it; the healer goes on with what else there is.
+    Deny {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Have an incident looked at again, or close it.
+    #[command(subcommand)]
+    Incident(IncidentVerb),
+    /// Stage a fault for a drill, where [drill] allows it: see what the box does.
+    Inject {
+        #[arg(value_enum)]
+        fault: FaultWord,
+        /// A workload, such as digits or workload:digits.
+        target: String,
+        /// How long a hang lasts, such as 30s.
+        #[arg(long = "for", value_name = "DURATION", value_parser = words::duration_ms, default_value = "30s")]
+        for_ms: u64,
+        #[command(flatten)]
+        face: Face,
+    },
     /// Detectors and healers.
     Plugins(Face),
     /// The journal, a record per line; by default its newest 100.
@@ -74,6 +105,21 @@ pub(super) enum Verb {
     /// The configuration file.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// What this box can and cannot watch or do, and why; needs no daemon.
+    ///
+    /// Run it as the daemon's user: what it may do is part of the answer. Each
+    /// line is `ok`, `lacks` (the daemon does without) or `cannot` (something
+    /// that was configured, or every daemon needs, is impossible), with what
+    /// that costs and what to do. Exit code 4 when a line says `cannot`.
+    Doctor(Face),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FaultWord {
+    /// Every process of it is killed.
+    Crash,
+    /// Every process of it stands still, and goes on after a while.
+    Hang,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,7 +139,35 @@ pub(super) enum WorkloadVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum IncidentVerb {
+    /// Look at it again now.
+    Retry {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Close it, ill or not; what stands opens no other until it clears or gets worse.
+    Close {
+        /// Such as i42.
+        #[arg(value_parser = words::incident)]
+        incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
+    /// What is in force: the file's values and the defaults of what it leaves out.
+    Show {
+        /// Where each value comes from: a line of the file, or a default.
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        face: Face,
+    },
     /// Name every mistake, each with its line and a hint.
     Check {
         /// The file; that of --config by default.

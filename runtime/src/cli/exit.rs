@@ -21,7 +21,7 @@ const TABLE: [(Exit, &str); 5] = [
     (Exit::Refused, "refused or failed"),
     (Exit::Usage, "a mistake in the usage or in the configuration"),
     (Exit::NoDaemon, "no daemon answers"),
-    (Exit::Ill, "status only: something is ill, degraded or stuck"),
+    (Exit::Ill, "status: something is ill, degraded or stuck; doctor: something cannot be done"),
 ];
 
 /// The table, for `--help`.

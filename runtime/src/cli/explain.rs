@@ -74,6 +74,11 @@ fn tell(passage: &Passage, start_ms: u64) -> Told {
             Told { what: "seen", tone: Tone::Warn, lines }
         }
         Passage::Opened {} => told("opened", Tone::Strong, String::new()),
+        Passage::Drilled { fault, by, drill, after_ms } => {
+            let (by, span) = (words::origin(by), span(*after_ms));
+            let line = format!("{by} staged a {fault} here {span} before: event {drill}");
+            told("DRILL", Tone::Warn, line)
+        }
         Passage::Asked { healer } => told("asked", Tone::Plain, format!("{healer}, no answer yet")),
         Passage::Decided { healer, decision } => {
             Told { what: "decided", tone: Tone::Plain, lines: decision_lines(healer, decision) }
@@ -106,6 +111,12 @@ fn tell(passage: &Passage, start_ms: u64) -> Told {
             let (tone, word, detail) = outcome_words(outcome);
             let line = format!("attempt {attempt}, whose end a crash hid, is {word}");
             told("observed", tone, colon(line, detail))
+        }
+        Passage::Approved { by } => told("approved", Tone::Strong, words::origin(by)),
+        Passage::Denied { by } => told("denied", Tone::Strong, words::origin(by)),
+        Passage::Dismissed { by } => {
+            let line = format!("{}; what stands opens no other", words::origin(by));
+            told("dismissed", Tone::Strong, line)
         }
         Passage::Proof { good, detail } => {
             let (tone, word) = if *good { (Tone::Good, "good") } else { (Tone::Warn, "bad") };

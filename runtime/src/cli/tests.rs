@@ -386,6 +386,13 @@ async fn the_verbs_talk_to_a_served_socket() {
                 Command::WorkloadStop { name } => Ok(format!("{name} is stopped")),
                 Command::Pause { for_ms } => Ok(format!("paused for {for_ms:?} ms")),
                 Command::Resume {} => Ok("healing again".into()),
+                Command::Approve { incident } => Ok(format!("{incident} goes on")),
+                Command::IncidentRetry { incident } => Ok(format!("{incident} again")),
+                Command::IncidentClose { incident } => Ok(format!("{incident} is closed")),
+                Command::Deny { incident } => {
+                    Err(crate::model::CommandError::NoSuchIncident { incident })
+                }
+                Command::Inject { target, fault } => Ok(format!("{fault} of {target}")),
                 Command::WorkloadStart { name } => {
                     Err(crate::model::CommandError::NoSuchWorkload { name })
                 }
@@ -406,6 +413,11 @@ async fn the_verbs_talk_to_a_served_socket() {
             ("pause --for 10min", "paused for Some(600000) ms"),
             ("pause", "paused for None ms"),
             ("resume", "healing again"),
+            ("approve i2", "i2 goes on"),
+            ("incident retry i2", "i2 again"),
+            ("incident close i2 --json", "{\"done\":\"i2 is closed\"}\n"),
+            ("inject crash digits", "crash of workload:digits"),
+            ("inject hang workload:digits --for 5s", "hang of 5 s of workload:digits"),
             ("plugins", "no plugins"),
             ("events --from 2", "  2  age 2.000 s  incident-opened  kind=k root=box signature=s\n"),
             ("events --json", "{\"seq\":1,"),
@@ -417,6 +429,7 @@ async fn the_verbs_talk_to_a_served_socket() {
         for (line, word) in [
             ("explain i9", "no incident is called i9"),
             ("workload start x", "no workload is called \"x\""),
+            ("deny i7", "no open incident is called i7"),
         ] {
             let (result, _) = ask(line);
             let failure = result.unwrap_err();
@@ -464,7 +477,7 @@ fn exit_codes_say_how_it_went_and_help_lists_them() {
     assert!(text.contains("no mistakes\nb at default, mode observe: 0 plugins"), "{text}");
 
     let help = Cli::try_parse_from(["homeostat", "--help"]).unwrap_err().to_string();
-    assert!(help.contains("4  status only: something is ill, degraded or stuck"), "{help}");
+    assert!(help.contains("4  status: something is ill, degraded or stuck"), "{help}");
     for line in ["homeostat", "homeostat dance", "homeostat explain x", "homeostat pause --for 3"] {
         let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
         assert!(error.use_stderr(), "{line}");
@@ -489,4 +502,30 @@ fn every_verb_but_run_takes_json() {
         assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
     }
     assert!(Cli::try_parse_from(["homeostat", "run", "--json"]).is_err());
+}
+
+#[test]
+fn what_is_shown_in_force_reads_back_as_the_same() {
+    let text = "[box]\nname = \"press-7\"\nmode = \"enforce\"\nprofile = \"fast\"\n\
+                [incident.explains]\n\"gpu.lost\" = [\"process.*\"]\n\
+                [[plugin]]\nname = \"h\"\npackage = \"/h\"\ndigest = \"DIGEST\"\n\
+                grants = [\"notify\"]\nconfig = { x = [{ y = 1.5 }], \"a b\" = \"q\\\"\" }\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\"]\nenv = { A = \"b\" }\n\
+                limits = { memory_max = \"64MiB\" }\n\
+                [[workload.probe]]\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                [[workload]]\nname = \"v\"\ncommand = [\"/bin/v\"]\nneeds = [\"w\"]\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("homeostat.toml");
+    std::fs::write(&file, text.replace("DIGEST", &"0".repeat(64))).unwrap();
+    let (config, shown) = config::show(&file).unwrap();
+    for origins in [show::Origins::Hidden, show::Origins::Shown] {
+        let drawn = page(|page| show::draw(page, &file, &shown, origins));
+        std::fs::write(&file, &drawn).unwrap();
+        let again = config::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}\n{drawn}"));
+        assert_eq!(format!("{again:#?}"), format!("{config:#?}"), "{drawn}");
+    }
+    let drawn = page(|page| show::draw(page, &file, &shown, show::Origins::Shown));
+    let line = format!("mode = \"enforce\"  # {}:3", file.display());
+    assert!(drawn.contains(&line), "{drawn}");
+    assert!(drawn.contains("# default of profile fast"), "{drawn}");
 }

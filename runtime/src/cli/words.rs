@@ -56,6 +56,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 pub(super) fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Healer { plugin, .. } => plugin.clone(),
+        Origin::Approved { plugin, uid, .. } => format!("{plugin}, approved by user {uid}"),
         Origin::Operator { uid } => format!("operator (user {uid})"),
         Origin::Desired => "the configuration".into(),
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a mistake is noted by its byte in the text, and told by line and column.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -10,6 +10,8 @@ use toml::de::DeTable;
 use super::machine::Machine;
 use super::mistake::{Mistake, Mistakes};
 use super::reader::Section;
+use super::secret::SecretConfig;
+use super::shown::{Shown, ValueOrigin};
 
 /// A value and the byte of the file where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +26,17 @@ pub(super) struct Document<'d> {
     text: &'d str,
     pub machine: &'d Machine,
     mistakes: RefCell<Vec<Mistake>>,
+    pub secrets: RefCell<Vec<SecretConfig>>,
+    pub shown: RefCell<Shown>,
+    /// Whose defaults count; none names the usual ones.
+    pub profile: Cell<Option<&'static str>>,
 }
 
 impl<'d> Document<'d> {
     pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine) -> Self {
-        Self { file, text, machine, mistakes: RefCell::default() }
+        let (mistakes, shown) = (RefCell::default(), RefCell::default());
+        let (secrets, profile) = (RefCell::default(), Cell::new(None));
+        Self { file, text, machine, mistakes, secrets, shown, profile }
     }
 
     pub fn note(
@@ -63,12 +71,17 @@ impl<'d> Document<'d> {
 
     /// Reads the whole file through `read`.
     pub fn read<R>(&'d self, root: &'d DeTable<'d>, read: impl FnOnce(&mut Section<'d>) -> R) -> R {
-        Section::new(self, Some(root), 0, String::new()).through(read)
+        Section::new(self, Some(root), 0, String::new(), "").through(read)
     }
 
     /// A relative path starts at the folder of the file.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("/")).join(path)
+    }
+
+    /// Where the defaults come from that a profile changes.
+    pub fn preset_origin(&self) -> ValueOrigin {
+        self.profile.get().map_or(ValueOrigin::Default, |name| ValueOrigin::Profile { name })
     }
 
     pub fn mistakes(&self) -> Mistakes {

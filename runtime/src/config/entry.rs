@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::document::At;
 use super::probe::{command, environment, probes};
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
 use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
 use crate::model::catalogue::CATALOGUE;
@@ -24,30 +25,39 @@ pub(super) struct TypedWorkload {
     pub place: String,
 }
 
+pub(super) struct TypedExternal {
+    pub config: ExternalConfig,
+    pub needs: Vec<At<String>>,
+    pub place: String,
+}
+
 pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedPlugin> {
     let name = section.need_name("name");
     let package = section.need_text("package", "the path of a .plugin file", "");
+    section.default("targets", vec!["*"]);
     let targets = section
         .texts("targets")
         .unwrap_or_else(|| vec![At { value: "*".into(), offset: section.offset() }]);
-    let period_ms = section.duration("period", defaults.plugin_period_ms, 50..=HOUR);
+    let period_ms = section.preset("period", defaults.plugin_period_ms, 50..=HOUR);
     let deadline_ms = section.duration("deadline", 100, 1..=MINUTE);
     let (quarantine_faults, quarantine_window_ms) = section.section("quarantine", |section| {
         let faults = section.integer("faults", 5, 1..=1000);
         (faults, section.duration("window", 10 * MINUTE, SECOND..=7 * DAY))
     });
+    let package = section.doc.resolve(&package.value);
+    section.amend_path("package", &package);
     let config = PluginConfig {
         name: name.value.clone(),
-        package: section.doc.resolve(&package.value),
+        package,
         digest: digest(section),
-        grants: grants(section),
+        grants: actions(section, "grants"),
         config: section.json("config"),
         targets: Vec::new(),
         period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
         deadline_ms: u32::try_from(deadline_ms).unwrap_or(u32::MAX),
         memory_max_bytes: section.size("memory_max", 16 * MIB, MIB / 4..=GIB),
         checkpoint_ms: section.duration("checkpoint", MINUTE, SECOND..=DAY),
-        backoff_ms: section.duration("backoff", defaults.backoff_ms, 10..=MINUTE),
+        backoff_ms: section.preset("backoff", defaults.backoff_ms, 10..=MINUTE),
         quarantine_faults,
         quarantine_window_ms,
     };
@@ -66,28 +76,37 @@ fn digest(section: &mut Section<'_>) -> String {
     })
 }
 
-fn grants(section: &mut Section<'_>) -> BTreeSet<String> {
+/// Names of the catalogue.
+pub(super) fn actions(section: &mut Section<'_>, key: &str) -> BTreeSet<String> {
     let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
-    let grants = section.texts("grants").unwrap_or_default();
-    for grant in grants.iter().filter(|grant| !known.contains(&grant.value.as_str())) {
-        let hint = mistake::suggest(&grant.value, &known, "actions");
-        let found = value::quoted(&grant.value);
-        let place = section.at("grants");
-        section.doc.note(grant.offset, &place, "actions of the catalogue", found, Some(hint));
+    let actions = section.texts(key).unwrap_or_default();
+    for action in actions.iter().filter(|action| !known.contains(&action.value.as_str())) {
+        let hint = mistake::suggest(&action.value, &known, "actions");
+        let found = value::quoted(&action.value);
+        let place = section.at(key);
+        section.doc.note(action.offset, &place, "actions of the catalogue", found, Some(hint));
     }
-    grants.into_iter().map(|grant| grant.value).collect()
+    actions.into_iter().map(|action| action.value).collect()
 }
 
 pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedWorkload> {
     let name = section.need_name("name");
     // The one kind there is; written down, so that others can come beside it.
     section.choice("kind", &[("process", ())]);
+    section.default("kind", "process");
+    section.default("desired", "running");
     let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
     let needs = section.texts("needs").unwrap_or_default();
+    let replicas = section.text("replicas").map(|group| {
+        section.check_name("replicas", &group);
+        group.value
+    });
     let dir = section.text("dir");
     if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
         section.note("dir", "an absolute path", value::quoted(&dir.value), "");
     }
+    let owner = SecretOwner::Workload { name: name.value.clone() };
+    secret::secrets(section, &owner, Given::Variable);
     let config = WorkloadConfig {
         name: name.value.clone(),
         command: command(section, "command"),
@@ -95,6 +114,7 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
         dir: dir.map(|dir| PathBuf::from(dir.value)),
         user: section.word("user").map(|user| user.value),
         limits: section.section("limits", limits),
+        replicas,
         needs: Vec::new(),
         desired_running: desired.unwrap_or(true),
         stop_deadline_ms: section.duration("stop_deadline", 10 * SECOND, 0..=HOUR),
@@ -117,13 +137,14 @@ fn limits(section: &mut Section<'_>) -> LimitsConfig {
     }
 }
 
-pub(super) fn external(section: &mut Section<'_>, defaults: &Defaults) -> Named<ExternalConfig> {
+pub(super) fn external(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedExternal> {
     let name = section.need_name("name");
+    let needs = section.texts("needs").unwrap_or_default();
     let probes = probes(section, defaults);
     if probes.is_empty() {
         let hint = "without one nothing is known of it: add an [[external.probe]]";
         section.note("probe", "at least one probe", "none", hint);
     }
-    let what = ExternalConfig { name: name.value.clone(), probes };
-    Named { name, what }
+    let config = ExternalConfig { name: name.value.clone(), needs: Vec::new(), probes };
+    Named { name, what: TypedExternal { config, needs, place: section.place.clone() } }
 }

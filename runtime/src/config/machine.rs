@@ -87,6 +87,22 @@ pub(super) fn read_trusted(path: &Path) -> Result<String, Unreadable> {
     Ok(text)
 }
 
+/// Reads a file that nobody but root or its owner can read.
+pub(super) fn read_secret(path: &Path) -> Result<String, Unreadable> {
+    let text = read_trusted(path)?;
+    let meta = std::fs::metadata(path).map_err(|error| Unreadable {
+        found: error.to_string(),
+        hint: "leave the file in its place while it is read".into(),
+    })?;
+    match meta.mode() & 0o077 {
+        0 => Ok(text),
+        _ => Err(Unreadable {
+            found: format!("mode {:03o}: others can read it", meta.mode() & 0o777),
+            hint: format!("it is no secret then: chmod 600 {}", path.display()),
+        }),
+    }
+}
+
 /// Who can write this file decides what the daemon runs as root. A group that
 /// is the owner's own (its gid is the uid, as user-private groups have it) or
 /// root's adds nobody.

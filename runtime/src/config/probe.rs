@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::typed::{Defaults, HOUR};
 use super::{ProbeConfig, ProbeKind, value};
 
@@ -45,11 +46,27 @@ fn probe(section: &mut Section<'_>, defaults: &Defaults) -> ProbeConfig {
         }
         None => default_name.to_owned(),
     };
+    section.default("name", default_name);
+    secrets(section, &name, word);
     ProbeConfig {
         name,
-        period_ms: section.duration("period", defaults.probe_period_ms, 50..=HOUR),
-        timeout_ms: section.duration("timeout", defaults.probe_timeout_ms, 10..=HOUR),
+        period_ms: section.preset("period", defaults.probe_period_ms, 50..=HOUR),
+        timeout_ms: section.preset("timeout", defaults.probe_timeout_ms, 10..=HOUR),
         kind: probe_kind(section, word),
+    }
+}
+
+/// Of the probe that is called `name`, in a section such as
+/// `workload.digits.probe.ready`.
+fn secrets(section: &mut Section<'_>, name: &str, word: Option<ProbeWord>) {
+    let target = section.place.splitn(3, '.').take(2).collect::<Vec<_>>().join(":");
+    let owner = SecretOwner::Probe { target, probe: name.to_owned() };
+    match word {
+        Some(ProbeWord::Http) => secret::secrets(section, &owner, Given::Header),
+        Some(ProbeWord::Command) => secret::secrets(section, &owner, Given::Variable),
+        // A connection alone has nothing to carry one.
+        Some(ProbeWord::Tcp) => {}
+        None => section.ignore(&["secrets"]),
     }
 }
 
@@ -81,6 +98,7 @@ fn http(section: &mut Section<'_>) -> ProbeKind {
     const METHODS: [&str; 3] = ["GET", "POST", "HEAD"];
     let method = section.choice("method", &METHODS.map(|method| (method, method)));
     let body = section.text("body").map(|body| body.value);
+    section.default("method", if body.is_some() { "POST" } else { "GET" });
     let headers = section.text_map("headers");
     for (name, value) in &headers {
         let fits = hyper::header::HeaderName::try_from(name).is_ok()

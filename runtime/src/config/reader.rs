@@ -5,6 +5,7 @@
 //! the room, because `load` gives no configuration when there is a mistake.
 
 mod many;
+mod show;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::{At, Document};
 use super::mistake::suggest;
+use super::shown::ValueOrigin;
 use super::value;
 
 /// One table of it. Knows which keys were asked for, so that the others are
@@ -24,6 +26,10 @@ pub(super) struct Section<'d> {
     offset: usize,
     pub place: String,
     asked: Vec<String>,
+    /// The keys' names without those of entries: `workload.probe`.
+    path: String,
+    /// Its table in what is shown.
+    shown: usize,
 }
 
 impl<'d> Section<'d> {
@@ -32,8 +38,11 @@ impl<'d> Section<'d> {
         table: Option<&'d DeTable<'d>>,
         offset: usize,
         place: String,
+        header: &str,
     ) -> Self {
-        Self { doc, table, offset, place, asked: Vec::new() }
+        let shown = doc.shown.borrow_mut().open(header, &place);
+        let path = header.trim_matches(['[', ']']).to_owned();
+        Self { doc, table, offset, place, asked: Vec::new(), path, shown }
     }
 
     pub(super) fn through<R>(mut self, read: impl FnOnce(&mut Self) -> R) -> R {
@@ -64,6 +73,12 @@ impl<'d> Section<'d> {
     /// Dotted name of a key in this section.
     pub fn at(&self, key: &str) -> String {
         if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
+    }
+
+    /// Name of a table in this section, as TOML's headers have it.
+    fn below(&self, key: &str) -> String {
+        let key = value::key(key);
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     pub fn offset(&self) -> usize {
@@ -104,7 +119,7 @@ impl<'d> Section<'d> {
     }
 
     pub fn text(&mut self, key: &str) -> Option<At<String>> {
-        let value = self.get(key)?;
+        let value = self.leaf(key)?;
         match value.get_ref() {
             DeValue::String(text) => {
                 Some(At { value: text.clone().into_owned(), offset: value.span().start })
@@ -146,8 +161,16 @@ impl<'d> Section<'d> {
                 self.note(key, "a path", "an empty text", "leave the key out for the default");
                 default()
             }
-            Some(text) => self.doc.resolve(&text.value),
-            None => default(),
+            Some(text) => {
+                let path = self.doc.resolve(&text.value);
+                self.amend_path(key, &path);
+                path
+            }
+            None => {
+                let path = default();
+                self.default(key, path.to_string_lossy().into_owned());
+                path
+            }
         }
     }
 
@@ -157,6 +180,7 @@ impl<'d> Section<'d> {
         default: T,
         range: RangeInclusive<T>,
     ) -> T {
+        self.default(key, i64::try_from(default.into()).unwrap_or(i64::MAX));
         self.integer_opt(key, range).unwrap_or(default)
     }
 
@@ -165,7 +189,7 @@ impl<'d> Section<'d> {
         key: &str,
         range: RangeInclusive<T>,
     ) -> Option<T> {
-        let value = self.get(key)?;
+        let value = self.leaf(key)?;
         let (low, high): (i128, i128) = ((*range.start()).into(), (*range.end()).into());
         let number = value::integer(value.get_ref())
             .filter(|number| (low..=high).contains(&i128::from(*number)))
@@ -176,10 +200,37 @@ impl<'d> Section<'d> {
         number
     }
 
+    /// A finite number, whole or not.
+    pub fn number(&mut self, key: &str, default: f64) -> f64 {
+        self.default(key, default);
+        let Some(value) = self.leaf(key) else { return default };
+        let number = value::number(value.get_ref()).filter(|number| number.is_finite());
+        if number.is_none() {
+            self.note_value(key, "a number", value);
+        }
+        number.unwrap_or(default)
+    }
+
     /// Milliseconds, typed as `KEY_s` (fractions are fine) or `KEY_ms`.
     pub fn duration(&mut self, key: &str, default_ms: u64, range_ms: RangeInclusive<u64>) -> u64 {
+        self.duration_or(key, default_ms, range_ms, ValueOrigin::Default)
+    }
+
+    /// As [`Self::duration`], where the profile says the default.
+    pub fn preset(&mut self, key: &str, default_ms: u64, range_ms: RangeInclusive<u64>) -> u64 {
+        let origin = self.doc.preset_origin();
+        self.duration_or(key, default_ms, range_ms, origin)
+    }
+
+    fn duration_or(
+        &mut self,
+        key: &str,
+        default_ms: u64,
+        range_ms: RangeInclusive<u64>,
+        origin: ValueOrigin,
+    ) -> u64 {
         let (key_s, key_ms) = (format!("{key}_s"), format!("{key}_ms"));
-        let (seconds, millis) = (self.get(&key_s), self.get(&key_ms));
+        let (seconds, millis) = (self.leaf(&key_s), self.leaf(&key_ms));
         if let (Some(_), Some(millis)) = (seconds, millis) {
             let wanted = format!("either {key_s} or {key_ms}");
             self.doc.note(millis.span().start, &self.at(&key_ms), wanted, "both", None);
@@ -188,7 +239,10 @@ impl<'d> Section<'d> {
         let (key, value, unit) = match (seconds, millis) {
             (Some(seconds), _) => (key_s, seconds, value::Unit::Seconds),
             (_, Some(millis)) => (key_ms, millis, value::Unit::Millis),
-            _ => return default_ms,
+            _ => {
+                self.default_duration(key, default_ms, origin);
+                return default_ms;
+            }
         };
         let ms = value::duration_ms(value.get_ref(), unit).filter(|ms| range_ms.contains(ms));
         if ms.is_none() {
@@ -199,11 +253,12 @@ impl<'d> Section<'d> {
 
     /// Bytes, typed as a whole number or as a text such as `64MiB`.
     pub fn size(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.default(key, value::size_text(default));
         self.size_opt(key, range).unwrap_or(default)
     }
 
     pub fn size_opt(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let value = self.get(key)?;
+        let value = self.leaf(key)?;
         let size = value::size(value.get_ref()).filter(|size| range.contains(size));
         if size.is_none() {
             let wanted = format!(
@@ -216,6 +271,18 @@ impl<'d> Section<'d> {
             self.doc.note(value.span().start, &self.at(key), wanted, found, Some(hint));
         }
         size
+    }
+
+    pub fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.default(key, default);
+        let Some(value) = self.leaf(key) else { return default };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => *flag,
+            _ => {
+                self.note_value(key, "true or false", value);
+                default
+            }
+        }
     }
 
     /// One word of a few. None when it is missing or wrong; only wrong is noted.
@@ -237,7 +304,7 @@ impl<'d> Section<'d> {
 
     /// A table of any shape, as JSON text; `{}` when it is missing.
     pub fn json(&mut self, key: &str) -> String {
-        let Some(value) = self.get(key) else { return "{}".into() };
+        let Some(value) = self.leaf(key) else { return "{}".into() };
         if !matches!(value.get_ref(), DeValue::Table(_)) {
             self.note_value(key, "a table", value);
         }

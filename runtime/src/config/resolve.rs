@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 
 use super::document::{At, Document};
-use super::entry::{TypedPlugin, TypedWorkload};
+use super::entry::{TypedExternal, TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
+use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
-use super::{Config, IncidentConfig, PluginConfig, Route, WorkloadConfig, cycle, value};
+use super::{
+    Config, ExternalConfig, GuardConfig, IncidentConfig, PluginConfig, Route, WorkloadConfig,
+    cycle, secret, value,
+};
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
@@ -16,15 +20,40 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "plugin", typed.plugins.iter().map(|plugin| &plugin.name));
     note_twins(doc, "workload", typed.workloads.iter().map(|workload| &workload.name));
     note_twins(doc, "external", typed.externals.iter().map(|external| &external.name));
+    note_twins(doc, "maintenance", typed.windows.iter().map(|window| &window.name));
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
+    note_twins(doc, "log", typed.logs.iter().map(|log| &log.name));
+    note_twins(doc, "link", typed.links.iter().map(|link| &link.name));
+    note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
 
     let plugin_names = names(&typed.plugins);
     let workload_names = names(&typed.workloads);
     let external_names = names(&typed.externals);
-    let known = Known { workloads: &workload_names, externals: &external_names };
+    let link_names = names(&typed.links);
+    let links = Known { workloads: &[], externals: &[], links: &link_names };
+    let known = Known { workloads: &workload_names, externals: &external_names, ..links };
     let workloads = workloads(doc, typed.workloads, &known);
-    let graph = graph(&workloads, &external_names);
+    let externals = externals(doc, typed.externals, &links);
+    let graph = graph(&workloads, &externals, &link_names);
     let plugins = plugins(doc, typed.plugins, &graph);
+    let replicas = workloads
+        .iter()
+        .filter_map(|it| Some((TargetId::workload(&it.name), it.replicas.clone()?)));
+    let guard = GuardConfig {
+        replicas: replicas.collect(),
+        windows: typed.windows.into_iter().map(|window| window.what).collect(),
+        ..typed.guard
+    };
+    let mut source = typed.source;
+    for log in typed.logs.into_iter().map(|log| log.what) {
+        note_unknown_one(doc, &log.place, &log.target, &graph);
+        source.logs.push(log.config);
+    }
+    for sensor in typed.sensors.into_iter().map(|sensor| sensor.what) {
+        note_unknown_one(doc, &sensor.place, &sensor.target, &graph);
+        source.sensors.push(sensor.config);
+    }
+    source.links.extend(typed.links.into_iter().map(|link| link.what));
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
 
     Config {
@@ -34,13 +63,15 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         trust: typed.trust,
         store: typed.store,
         api: typed.api,
-        source: typed.source,
-        guard: typed.guard,
+        source,
+        guard,
         incident,
         plugins,
         workloads,
-        externals: typed.externals.into_iter().map(|external| external.what).collect(),
+        externals,
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        drill: typed.drill,
+        secrets: secret::taken(doc),
         graph,
     }
 }
@@ -70,6 +101,19 @@ fn workloads(
     all
 }
 
+/// What is not ours needs the links that lead to it, and nothing else of ours.
+fn externals(
+    doc: &Document<'_>,
+    typed: Vec<Named<TypedExternal>>,
+    links: &Known<'_>,
+) -> Vec<ExternalConfig> {
+    let resolve = |TypedExternal { config, needs: typed, place }| {
+        let needs = needs(doc, &format!("{place}.needs"), &typed, links);
+        ExternalConfig { needs: needs.into_iter().map(|need| need.value).collect(), ..config }
+    };
+    typed.into_iter().map(|external| resolve(external.what)).collect()
+}
+
 fn plugins(doc: &Document<'_>, typed: Vec<Named<TypedPlugin>>, graph: &Graph) -> Vec<PluginConfig> {
     let resolve = |TypedPlugin { config, targets, place }| {
         for target in &targets {
@@ -81,9 +125,11 @@ fn plugins(doc: &Document<'_>, typed: Vec<Named<TypedPlugin>>, graph: &Graph) ->
     typed.into_iter().map(|plugin| resolve(plugin.what)).collect()
 }
 
+#[derive(Clone, Copy)]
 struct Known<'k> {
     workloads: &'k [String],
     externals: &'k [String],
+    links: &'k [String],
 }
 
 fn names<T>(all: &[Named<T>]) -> Vec<String> {
@@ -103,7 +149,7 @@ fn note_twins<'n>(doc: &Document<'_>, list: &str, names: impl Iterator<Item = &'
     }
 }
 
-/// As `workload:NAME` and `external:NAME`; a bare name is looked up in both.
+/// As `workload:NAME`, `external:NAME` and `link:NAME`; a bare name is looked up in all.
 fn needs(
     doc: &Document<'_>,
     place: &str,
@@ -113,7 +159,16 @@ fn needs(
     let full = |kind: &str, names: &[String]| {
         names.iter().map(|name| format!("{kind}:{name}")).collect::<Vec<_>>()
     };
-    let all = [full("workload", known.workloads), full("external", known.externals)].concat();
+    let all = [
+        full("workload", known.workloads),
+        full("external", known.externals),
+        full("link", known.links),
+    ]
+    .concat();
+    let wanted = match known.workloads {
+        [] => "links of this file",
+        _ => "workloads, externals and links of this file",
+    };
     let mut found = Vec::new();
     for need in typed {
         let matches: Vec<&String> = all
@@ -123,11 +178,11 @@ fn needs(
                     || target.split_once(':').is_some_and(|(_, name)| name == need.value)
             })
             .collect();
-        let wanted = "workloads and externals of this file";
         match matches.as_slice() {
             [one] => found.push(At { value: (*one).clone(), offset: need.offset }),
             [] => {
-                let bare = known.workloads.iter().chain(known.externals).map(String::as_str);
+                let bare = known.workloads.iter().chain(known.externals).chain(known.links);
+                let bare = bare.map(String::as_str);
                 let candidates: Vec<&str> = bare.chain(all.iter().map(String::as_str)).collect();
                 let hint = suggest(&need.value, &candidates, "names");
                 doc.note(need.offset, place, wanted, value::quoted(&need.value), Some(hint));
@@ -144,13 +199,19 @@ fn needs(
     found
 }
 
-/// Every workload stands on the box; an external does not.
-fn graph(workloads: &[WorkloadConfig], externals: &[String]) -> Graph {
+/// Workloads and links stand on the box; an external does not.
+fn graph(workloads: &[WorkloadConfig], externals: &[ExternalConfig], links: &[String]) -> Graph {
     let mut graph = Graph::default();
     let mut insert = |id: TargetId, kind, needs| graph.insert(Target { id, kind, needs });
     insert(TargetId::the_box(), TargetKind::Box, Vec::new());
-    for name in externals {
-        insert(TargetId::new(TargetKind::External, name), TargetKind::External, Vec::new());
+    for name in links {
+        let id = TargetId::new(TargetKind::Link, name);
+        insert(id, TargetKind::Link, vec![TargetId::the_box()]);
+    }
+    for external in externals {
+        let id = TargetId::new(TargetKind::External, &external.name);
+        let needs = external.needs.iter().map(TargetId::from_text).collect();
+        insert(id, TargetKind::External, needs);
     }
     for workload in workloads {
         let needs = workload.needs.iter().map(TargetId::from_text);
@@ -158,6 +219,17 @@ fn graph(workloads: &[WorkloadConfig], externals: &[String]) -> Graph {
         insert(TargetId::workload(&workload.name), TargetKind::Workload, needs);
     }
     graph
+}
+
+/// What belongs to one target must name one, and no family.
+fn note_unknown_one(doc: &Document<'_>, place: &str, target: &At<String>, graph: &Graph) {
+    let place = format!("{place}.target");
+    if target.value.ends_with('*') {
+        let hint = "a family has many; name the one it belongs to".to_owned();
+        let found = value::quoted(&target.value);
+        doc.note(target.offset, &place, "one target of this file", found, Some(hint));
+    }
+    note_unknown_target(doc, &place, target, graph);
 }
 
 /// A selector of one target must name one there is; a family may be empty.
@@ -203,6 +275,7 @@ fn incident(
     }
     if routes.is_empty() {
         routes.extend(default_route(plugins));
+        show_routes(doc, &routes);
     }
     routes.sort_by_key(|route| (breadth(&route.kind), breadth(&route.target)));
     IncidentConfig {
@@ -232,6 +305,17 @@ fn default_route(plugins: &[PluginConfig]) -> Option<Route> {
         plugins.iter().filter(|p| !p.grants.is_empty()).map(|p| p.name.clone()).collect();
     let everything = || "*".to_owned();
     (!healers.is_empty()).then(|| Route { kind: everything(), target: everything(), healers })
+}
+
+fn show_routes(doc: &Document<'_>, routes: &[Route]) {
+    let mut shown = doc.shown.borrow_mut();
+    for route in routes {
+        let table = shown.open("[[incident.route]]", "incident.route[1]");
+        let mut put = |key, value| shown.put(table, key, value, ValueOrigin::Default);
+        put("kind", route.kind.as_str().into());
+        put("target", route.target.as_str().into());
+        put("healers", route.healers.clone().into());
+    }
 }
 
 /// Sorts the most specific selector first: whole names, then long prefixes.

@@ -146,6 +146,110 @@ fn a_whole_box_is_read_as_it_is_typed() {
 }
 
 #[test]
+fn the_kernels_messages_are_read_unless_they_are_not_to_be() {
+    let kmsg = |text: &str| good(&format!("{BOX}{text}")).source.kmsg.map(|it| it.path);
+    assert_eq!(kmsg("").as_deref(), Some(Path::new("/dev/kmsg")));
+    assert_eq!(
+        kmsg("[source]\nkmsg = \"/run/pretend\"").as_deref(),
+        Some(Path::new("/run/pretend"))
+    );
+    assert_eq!(kmsg("[source]\nkmsg = \"off\""), None);
+    let place = good(&format!("{BOX}[paths]\nrun = \"/run/h\"")).source.kmsg.map(|it| it.place);
+    assert_eq!(place.as_deref(), Some(Path::new("/run/h/kmsg")));
+}
+
+#[test]
+fn a_log_belongs_to_the_box_unless_it_says_to_whom() {
+    let config = good(&format!(
+        "{BOX}[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+         [[log]]\nname = \"a\"\npath = \"/var/log/a\"\n\
+         [[log]]\nname = \"b\"\npath = \"b\"\ntarget = \"workload:w\"\nfrom = \"start\"\n"
+    ));
+    let [a, b] = &config.source.logs[..] else { panic!("{:?}", config.source.logs) };
+    assert_eq!((a.target.as_str(), a.from), ("box", LogStart::End));
+    assert_eq!((b.target.as_str(), b.from), ("workload:w", LogStart::Start));
+    assert_eq!(b.path, Path::new("/etc/homeostat/b"));
+    for (text, expected) in [
+        ("", "3:1 log.a.path: wanted the path of a log file, found nothing"),
+        (
+            "path = \"/a\"\ntarget = \"workload:x\"",
+            "6:10 log.a.target: wanted targets of this file",
+        ),
+        ("path = \"/a\"\ntarget = \"*\"", "6:10 log.a.target: wanted one target of this file"),
+        ("path = \"/a\"\nfrom = \"tail\"", "wanted one of end, start, found \"tail\""),
+        ("path = \"/a\"\n[[log]]\nname = \"a\"\npath = \"/b\"", "found \"a\" again"),
+        (
+            "path = \"/a\"\n[[log]]\nname = \"kmsg\"\npath = \"/b\"",
+            "log.kmsg.name: wanted a name of",
+        ),
+    ] {
+        let found = row(&format!("[[log]]\nname = \"a\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
+fn a_link_is_a_target_that_workloads_and_externals_may_need() {
+    let text = "[[link]]\nname = \"enP2s0.7\"\nhosts = [\"10.0.0.1:80\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"cam\"]\n\
+         [[external]]\nname = \"cam\"\nneeds = [\"link:enP2s0.7\"]\n\
+         probe = [{ kind = \"tcp\", address = \"h:1\" }]\n";
+    let config = good(&format!("{BOX}{text}"));
+    assert_eq!(config.source.links[0].hosts, ["10.0.0.1:80"]);
+    let link = TargetId::from_text("link:enP2s0.7");
+    assert!(config.graph.depends_on(&TargetId::workload("w"), &link));
+    assert!(config.graph.depends_on(&link, &TargetId::the_box()));
+
+    let external = |needs: &str| text.replace("link:enP2s0.7", needs);
+    let wanted = "external.cam.needs: wanted links of this file, found \"w\"";
+    assert!(row(&external("w")).contains(wanted), "{}", row(&external("w")));
+    for (text, expected) in [
+        ("name = \"a b\"", "4:8 link.a b.name: wanted a network interface, such as eth0"),
+        ("name = \"sixteen-letters-\"", "the kernel takes 1 to 15 bytes"),
+        ("hosts = []", "link[1].name: wanted a network interface, such as eth0, found nothing"),
+        ("name = \"e\"\nhosts = [\"h\"]", "5:10 link.e.hosts: wanted HOST:PORT, found \"h\""),
+        ("name = \"e\"\nhosts = [\"h:1\", \"h:1\"]", "it is there twice"),
+    ] {
+        let found = row(&format!("[[link]]\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+}
+
+#[test]
+fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
+    let config = good(&format!(
+        "{BOX}[[sensor]]\nname = \"oil\"\nunit = \"Cel\"\nfactor = 0.001\nkind = \"iio\"\n\
+         device = \"bme280\"\nchannel = \"in_temp\"\n\
+         [[sensor]]\nname = \"press\"\nunit = \"bar\"\nkind = \"command\"\n\
+         command = [\"/bin/read\"]\npointer = \"/bar\"\nperiod_s = 2\n"
+    ));
+    let [oil, press] = &config.source.sensors[..] else { panic!("{:?}", config.source.sensors) };
+    assert_eq!((oil.factor, oil.target.as_str(), oil.period_ms), (0.001, "box", 5000));
+    assert!(matches!(&oil.kind, SensorKind::Iio { device, .. } if device == "bme280"));
+    assert_eq!((press.factor, press.period_ms), (1.0, 2000));
+    assert!(matches!(&press.kind, SensorKind::Command { pointer: Some(it), .. } if it == "/bar"));
+    for (text, expected) in [
+        ("", "sensor.s.kind: wanted one of iio, command, found nothing"),
+        ("kind = \"modbus\"", "6:8 sensor.s.kind: wanted one of iio, command, found \"modbus\""),
+        ("kind = \"iio\"", "sensor.s.device: wanted the name of an IIO device, found nothing"),
+        ("kind = \"command\"\ncommand = [\"x\"]", "a program by its absolute path"),
+        (
+            "kind = \"command\"\ncommand = [\"/x\"]\npointer = \"a\"",
+            "sensor.s.pointer: wanted a JSON pointer, such as /data/0/value, found \"a\"",
+        ),
+        ("factor = \"1\"", "6:10 sensor.s.factor: wanted a number, found \"1\""),
+        ("factor = inf", "sensor.s.factor: wanted a number, found inf"),
+        ("target = \"external:x\"", "sensor.s.target: wanted targets of this file"),
+    ] {
+        let found = row(&format!("[[sensor]]\nname = \"s\"\nunit = \"1\"\n{text}"));
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
+    assert!(
+        row("[[sensor]]\nname = \"s\"").contains("sensor.s.unit: wanted what it is measured in")
+    );
+}
+
+#[test]
 fn the_fast_profile_shortens_what_is_left_out_and_nothing_else() {
     let text = |profile: &str| {
         format!(
@@ -237,6 +341,10 @@ fn each_mistake_has_its_place_and_a_hint() {
             "4:14 api.operators: wanted a user of this box, by name or number, found \"ana\" | did you mean `anna`?",
         ),
         ("[api]\nsocket = \"/run/h\"\nsoket = 1", "did you mean `socket`?"),
+        (
+            "[source]\nkmsg = \"no\"",
+            "4:8 source.kmsg: wanted an absolute path, or \"off\", found \"no\"",
+        ),
         ("[source]\nfilesystems = [\"var\"]", "4:16 source.filesystems: wanted mount points"),
         (
             "[[trust.publishers]]\nname = \"us\"",
@@ -288,7 +396,7 @@ fn each_mistake_has_its_place_and_a_hint() {
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"x\", \"w2\"]",
-            "6:10 workload.w.needs: wanted workloads and externals of this file, found \"x\"",
+            "6:10 workload.w.needs: wanted workloads, externals and links of this file, found \"x\"",
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nneeds = [\"w\"]",
@@ -363,6 +471,35 @@ fn each_mistake_has_its_place_and_a_hint() {
 }
 
 #[test]
+fn a_maintenance_window_is_read_and_each_of_its_mistakes_is_named() {
+    let text = format!(
+        "{BOX}[[maintenance]]\nname = \"night\"\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"04:30\"\n\
+         [guard]\napproval = [\"workload.stop\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\"]\nreplicas = \"cameras\"\n"
+    );
+    let guard = good(&text).guard;
+    let window = &guard.windows[0];
+    assert_eq!((window.from_min, window.to_min, window.disruption), (22 * 60, 4 * 60 + 30, 1));
+    assert_eq!(window.days, [false, false, false, false, true, false, false]);
+    assert_eq!(window.zone, jiff::tz::TimeZone::UTC);
+    assert_eq!(guard.approval, BTreeSet::from(["workload.stop".to_owned()]));
+    assert_eq!(guard.replicas.get(&TargetId::workload("w")).map(String::as_str), Some("cameras"));
+
+    for (keys, word) in [
+        ("from = \"22:00\"", "to: wanted a time of day"),
+        ("from = \"24:01\"\nto = \"04:00\"", "from: wanted a time of day from 00:00 to 24:00"),
+        ("from = \"4:00\"\nto = \"05:00\"", "from: wanted a time of day"),
+        ("from = \"04:00\"\nto = \"04:00\"", "another time than from"),
+        ("from = \"04:00\"\nto = \"05:00\"\ndays = [\"friday\"]", "days: mon, tue"),
+        ("from = \"04:00\"\nto = \"05:00\"\nzone = \"Mars/Base\"", "a time zone of this box"),
+        ("from = \"04:00\"\nto = \"05:00\"\ndisruption = 4", "a whole number from 1 to 3"),
+    ] {
+        let row = row(&format!("[[maintenance]]\nname = \"night\"\n{keys}\n"));
+        assert!(row.contains(word), "{keys}: {row}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_told_together_and_in_order() {
     let found = mistakes(
         r#"[box]
@@ -391,7 +528,7 @@ probe = [{ kind = "tcp", address = "h:1" }]
     let starts = [
         "2:8 box.mode: wanted one of observe, suggest, enforce, found \"enforced\" | did you mean `enforce`?",
         "3:1 box: wanted a known key, found `nam` | did you mean `name`?",
-        "11:15 workload.b.needs: wanted workloads and externals of this file, found \"cam\" | did you mean `camera`?",
+        "11:15 workload.b.needs: wanted workloads, externals and links of this file, found \"cam\" | did you mean `camera`?",
         "14:11 workload.c.command: wanted a program by its absolute path, found \"c\"",
         "15:10 workload.c.needs: wanted needs that lead nowhere back, found a circle: a → b → c → a",
         "17:8 workload.a.name: wanted a name of its own, found \"a\" again | the first is in line 5",
@@ -447,6 +584,21 @@ fn the_shipped_file_is_good_as_it_is_and_with_its_examples() {
     let examples =
         examples.replace("/etc/homeostat/homeostat.pub", key_file.to_str().expect("UTF-8"));
     let config = good(&examples);
+    // Whatever can be written can be shown: a new kind of value is noted, too.
+    let shown = super::read(Path::new("/f"), &examples, &machine()).unwrap().1;
+    let lines: BTreeSet<usize> = shown
+        .tables
+        .iter()
+        .flat_map(|table| &table.values)
+        .filter_map(|shows| match shows.origin {
+            ValueOrigin::File { line } => Some(line),
+            _ => None,
+        })
+        .collect();
+    for (line, text) in (1..).zip(examples.lines()) {
+        let is_value = text.contains(" = ") && !text.starts_with('#');
+        assert!(!is_value || lines.contains(&line), "line {line} is not shown: {text}");
+    }
     assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (6, 1, 1));
     // What it calls a default is one.
     let bare = good("box.mode = \"observe\"");
@@ -490,4 +642,157 @@ fn a_file_that_is_missing_or_that_others_can_write_is_refused() {
     assert!(error.contains("mode 666: everybody can write it"), "{error}");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&path).unwrap().trust.publishers[0].name, "us");
+}
+
+/// `key = value, origin` of a table.
+fn shown(text: &str, place: &str) -> Vec<String> {
+    let machine = Machine { hostname: "press-7.lan".into(), ..Machine::default() };
+    let (_, shown) = super::read(Path::new("/etc/homeostat/h.toml"), text, &machine).unwrap();
+    let table = shown.tables.iter().find(|table| table.place == place);
+    let table = table.unwrap_or_else(|| panic!("no table {place:?} in {shown:#?}"));
+    let tell = |it: &Shows| match &it.origin {
+        ValueOrigin::File { line } => format!("{} = {}, line {line}", it.key, it.value),
+        other => format!("{} = {}, {other:?}", it.key, it.value),
+    };
+    let mut told: Vec<_> = table.values.iter().map(tell).collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn each_value_in_force_is_shown_with_its_origin() {
+    let text = "[box]\nmode = \"observe\"\nprofile = \"fast\"\n[paths]\nrun = \"run\"\n\
+                [guard]\nrate_max = 5\ncooldown_ms = 1500\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/bin/w\", \"-x\"]\nenv = { A = \"b\" }\n\
+                limits = { memory_max = \"64MiB\" }\n\
+                [[workload.probe]]\nkind = \"tcp\"\naddress = \"h:1\"\n";
+    assert_eq!(
+        shown(text, "box"),
+        [
+            "mode = \"observe\", line 2",
+            "name = \"press-7\", Machine",
+            "profile = \"fast\", line 3",
+            "site = \"default\", Default",
+        ]
+    );
+    assert_eq!(
+        shown(text, "guard"),
+        [
+            "approval_ttl_s = 900, Default",
+            "boot_grace_s = 5, Profile { name: \"fast\" }",
+            "cooldown_ms = 1500, line 8",
+            "permit_ttl_s = 30, Default",
+            "rate_max = 5, line 7",
+            "rate_window_s = 600, Default",
+            "storm_max = 20, Default",
+            "storm_window_s = 600, Default",
+        ]
+    );
+    assert!(shown(text, "paths").contains(&"run = \"/etc/homeostat/run\", line 5".into()));
+    let workload = shown(text, "workload.w");
+    for told in [
+        "command = [\"/bin/w\",\"-x\"], line 11",
+        "env = {\"A\":\"b\"}, line 12",
+        "desired = \"running\", Default",
+        "log_max = \"1MiB\", Default",
+    ] {
+        assert!(workload.contains(&told.to_owned()), "{told} in {workload:#?}");
+    }
+    assert_eq!(shown(text, "workload.w.limits"), ["memory_max = \"64MiB\", line 13"]);
+    assert_eq!(
+        shown(text, "workload.w.probe[1]"),
+        [
+            "address = \"h:1\", line 16",
+            "kind = \"tcp\", line 15",
+            "name = \"tcp\", Default",
+            "period_ms = 500, Profile { name: \"fast\" }",
+            "timeout_ms = 400, Profile { name: \"fast\" }",
+        ]
+    );
+}
+
+#[test]
+fn what_is_in_force_without_a_profile_is_the_default() {
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n";
+    assert!(shown(text, "guard").contains(&"cooldown_s = 30, Default".into()));
+    let healer = format!(
+        "{text}[[plugin]]\nname = \"h\"\npackage = \"h.plugin\"\ndigest = \"{}\"\n\
+         grants = [\"notify\"]\n",
+        "0".repeat(64)
+    );
+    let route = ["healers = [\"h\"], Default", "kind = \"*\", Default", "target = \"*\", Default"];
+    assert_eq!(shown(&healer, "incident.route[1]"), route);
+    let package = "package = \"/etc/homeostat/h.plugin\", line 6".to_owned();
+    assert!(shown(&healer, "plugin.h").contains(&package));
+}
+
+#[test]
+fn a_secret_is_declared_by_its_file_and_given_where_it_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put("token", "s3cr3t-token\n", 0o600);
+    put("other", "another-secret", 0o600);
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+                secrets = { TOKEN = { file = \"token\" } }\n\
+                [[workload.probe]]\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                secrets = { authorization = { file = \"other\" } }\n\
+                [[external]]\nname = \"e\"\n[[external.probe]]\nname = \"c\"\nkind = \"command\"\n\
+                command = [\"/c\"]\nsecrets = { PASS = { file = \"token\" } }\n\
+                [[notify]]\nname = \"n\"\nkind = \"webhook\"\nurl = \"http://h:1/\"\n\
+                secrets = { x-key = { file = \"other\" } }\n";
+    let file = dir.path().join("homeostat.toml");
+    let mut config = parse(&file, text, &Machine::default()).unwrap();
+    assert_eq!(config.workloads[0].env, BTreeMap::new(), "nothing is read with the file");
+    let secrets = config.reveal().unwrap();
+    assert_eq!(config.workloads[0].env["TOKEN"], "s3cr3t-token");
+    let ProbeKind::Http { headers, .. } = &config.workloads[0].probes[0].kind else { panic!() };
+    assert_eq!(headers["authorization"], "another-secret");
+    let ProbeKind::Command { env, .. } = &config.externals[0].probes[0].kind else { panic!() };
+    assert_eq!(env["PASS"], "s3cr3t-token");
+    assert_eq!(config.notify[0].given["x-key"], "another-secret");
+    assert_eq!(secrets.iter().count(), 4);
+    let of_w: Vec<_> = secrets.by_workload()["w"].iter().map(|it| it.name.clone()).collect();
+    assert_eq!(of_w, ["TOKEN", "authorization"]);
+
+    // What stands in an argument list is seen by all.
+    let told = text.replace("[\"/c\"]", "[\"/c\", \"--key=s3cr3t-token\"]");
+    let wrong = parse(&file, &told, &Machine::default()).unwrap().reveal().unwrap_err().0;
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+    assert!(wrong[0].contains("stands in a `command`"), "{wrong:#?}");
+
+    put("token", "short", 0o600);
+    put("other", "another-secret", 0o640);
+    let mut config = parse(&file, text, &Machine::default()).unwrap();
+    let wrong = config.reveal().unwrap_err().0;
+    assert_eq!(wrong.len(), 4, "{wrong:#?}");
+    assert!(wrong[0].contains("at least 6 bytes, found 5"), "{wrong:#?}");
+    assert!(
+        wrong[1].contains("others can read it") && wrong[1].contains("chmod 600"),
+        "{wrong:#?}"
+    );
+    let shown = super::read(&file, text, &Machine::default()).unwrap().1;
+    assert!(!format!("{shown:?}").contains("another-secret"));
+}
+
+#[test]
+fn a_secret_that_cannot_be_given_is_a_mistake() {
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n\
+                [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nenv = { A = \"b\" }\n\
+                secrets = { A = { file = \"x\" }, \"B=C\" = { file = \"x\" }, D = { value = \"y\" } }\n\
+                [[workload.probe]]\nkind = \"tcp\"\naddress = \"h:1\"\n\
+                secrets = { E = { file = \"x\" } }\n\
+                [[workload.probe]]\nname = \"p\"\nkind = \"http\"\nurl = \"http://h:1/\"\n\
+                secrets = { \"a b\" = { file = \"x\" } }\n";
+    let found = parse(Path::new("/f"), text, &Machine::default()).unwrap_err().to_string();
+    for word in
+        ["it is in env, too", "without =", "`value`", "the path of a file", "`secrets`", "\"a b\""]
+    {
+        assert!(found.contains(word), "{word} in {found}");
+    }
 }

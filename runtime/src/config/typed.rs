@@ -8,11 +8,14 @@ use std::path::PathBuf;
 
 use super::document::At;
 use super::reader::Section;
+use super::secret::{self, Given, SecretOwner};
 use super::{
-    ApiConfig, ExternalConfig, GuardConfig, Identity, NotifyConfig, NotifyKind, Paths,
-    SourceConfig, StoreConfig, TrustConfig,
-    entry::{self, TypedPlugin, TypedWorkload},
-    probe, trust, value,
+    ApiConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths,
+    SourceConfig, StoreConfig, TrustConfig, WindowConfig, drill,
+    entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
+    probe,
+    source::{self, TypedLog, TypedSensor},
+    trust, value, window,
 };
 use crate::model::Mode;
 
@@ -39,11 +42,16 @@ pub(super) struct Typed {
     pub api: ApiConfig,
     pub source: SourceConfig,
     pub guard: GuardConfig,
+    pub windows: Vec<Named<WindowConfig>>,
     pub incident: TypedIncident,
     pub plugins: Vec<Named<TypedPlugin>>,
     pub workloads: Vec<Named<TypedWorkload>>,
-    pub externals: Vec<Named<ExternalConfig>>,
+    pub externals: Vec<Named<TypedExternal>>,
     pub notify: Vec<Named<NotifyConfig>>,
+    pub drill: DrillConfig,
+    pub logs: Vec<Named<TypedLog>>,
+    pub links: Vec<Named<LinkConfig>>,
+    pub sensors: Vec<Named<TypedSensor>>,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -112,13 +120,18 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         publishers,
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
-        source: root.section("source", |section| source(section, &defaults)),
+        source: root.section("source", |section| source::source(section, &defaults, &paths)),
         guard: root.section("guard", |section| guard(section, &defaults)),
+        windows: root.each("maintenance", window::window),
         incident: root.section("incident", |section| incident(section, &defaults)),
         plugins: root.each("plugin", |section| entry::plugin(section, &defaults)),
         workloads: root.each("workload", |section| entry::workload(section, &defaults)),
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
+        drill: root.section("drill", drill::drill),
+        logs: root.each("log", source::log),
+        links: root.each("link", source::link),
+        sensors: root.each("sensor", source::sensor),
         paths,
     }
 }
@@ -134,7 +147,10 @@ fn the_box(section: &mut Section<'_>) -> (Identity, Mode, Defaults) {
     }
     let profiles = [("default", Defaults::CALM), ("fast", Defaults::FAST)];
     let defaults = section.choice("profile", &profiles).unwrap_or(Defaults::CALM);
+    section.default("profile", "default");
+    section.doc.profile.set((defaults == Defaults::FAST).then_some("fast"));
     let site = section.text("site");
+    section.default("site", "default");
     if let Some(site) = &site {
         section.check_name("site", site);
     }
@@ -157,6 +173,7 @@ fn box_name(section: &mut Section<'_>) -> String {
         let found = format!("nothing, and the host name {}", value::quoted(&host));
         section.note("name", value::NAME_WANTED, found, "say name = \"…\"");
     }
+    section.machine_says("name", name.as_str());
     name
 }
 
@@ -217,38 +234,25 @@ fn id(
     id
 }
 
-fn source(section: &mut Section<'_>, defaults: &Defaults) -> SourceConfig {
-    let default_ms = u64::from(defaults.source_period_ms);
-    let period_ms = section.duration("period", default_ms, 100..=10 * MINUTE);
-    let filesystems = section.texts("filesystems");
-    for path in filesystems.iter().flatten().filter(|path| !path.value.starts_with('/')) {
-        let place = section.at("filesystems");
-        let found = value::quoted(&path.value);
-        section.doc.note(path.offset, &place, "mount points, such as /var", found, None);
-    }
-    SourceConfig {
-        proc_root: section.path("proc_root", || PathBuf::from("/proc")),
-        period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
-        filesystems: match filesystems {
-            Some(paths) => paths.into_iter().map(|path| PathBuf::from(path.value)).collect(),
-            None => vec![PathBuf::from("/")],
-        },
-    }
-}
-
 fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {
     GuardConfig {
-        cooldown_ms: section.duration("cooldown", defaults.cooldown_ms, 0..=DAY),
+        cooldown_ms: section.preset("cooldown", defaults.cooldown_ms, 0..=DAY),
         rate_max: section.integer("rate_max", 10, 1..=10_000),
         rate_window_ms: section.duration("rate_window", 10 * MINUTE, SECOND..=7 * DAY),
-        boot_grace_ms: section.duration("boot_grace", defaults.boot_grace_ms, 0..=HOUR),
+        boot_grace_ms: section.preset("boot_grace", defaults.boot_grace_ms, 0..=HOUR),
         permit_ttl_ms: section.duration("permit_ttl", 30 * SECOND, SECOND..=HOUR),
+        storm_max: section.integer("storm_max", 20, 1..=1_000),
+        storm_window_ms: section.duration("storm_window", 10 * MINUTE, SECOND..=DAY),
+        approval: entry::actions(section, "approval"),
+        approval_ttl_ms: section.duration("approval_ttl", 15 * MINUTE, SECOND..=7 * DAY),
+        windows: Vec::new(),
+        replicas: BTreeMap::new(),
     }
 }
 
 fn incident(section: &mut Section<'_>, defaults: &Defaults) -> TypedIncident {
     TypedIncident {
-        hold_ms: section.duration("hold", defaults.hold_ms, SECOND..=7 * DAY),
+        hold_ms: section.preset("hold", defaults.hold_ms, SECOND..=7 * DAY),
         proofs_wanted: section.integer("proofs_wanted", 3, 1..=100),
         decide_timeout_ms: section.duration("decide_timeout", 5 * SECOND, 100..=10 * MINUTE),
         stuck_retry_ms: section.duration("stuck_retry", 15 * MINUTE, SECOND..=30 * DAY),
@@ -260,6 +264,8 @@ fn incident(section: &mut Section<'_>, defaults: &Defaults) -> TypedIncident {
 fn route(section: &mut Section<'_>) -> TypedRoute {
     let everything = At { value: "*".to_owned(), offset: section.offset() };
     let healers = section.texts("healers").unwrap_or_default();
+    section.default("kind", "*");
+    section.default("target", "*");
     if healers.is_empty() {
         let hint = "name the plugins to ask, in order: healers = [\"ladder\"]";
         section.note("healers", "at least one plugin", "none", hint);
@@ -290,7 +296,14 @@ fn notify(section: &mut Section<'_>) -> Named<NotifyConfig> {
             NotifyKind::Command { command: Vec::new() }
         }
     };
+    let given = match &what {
+        NotifyKind::Command { .. } => Given::Variable,
+        NotifyKind::Webhook { .. } => Given::Header,
+    };
+    let owner = SecretOwner::Notify { name: name.value.clone() };
+    secret::secrets(section, &owner, given);
     let timeout_ms = section.duration("timeout", 10 * SECOND, 100..=10 * MINUTE);
-    let config = NotifyConfig { name: name.value.clone(), kind: what, timeout_ms };
+    let given = BTreeMap::new();
+    let config = NotifyConfig { name: name.value.clone(), kind: what, given, timeout_ms };
     Named { name, what: config }
 }

@@ -65,6 +65,9 @@ pub(super) fn belongs_elsewhere(place: &str, key: &str) -> Option<String> {
         "workloads" => "workload",
         "plugins" => "plugin",
         "externals" => "external",
+        "logs" => "log",
+        "links" => "link",
+        "sensors" => "sensor",
         _ => return None,
     };
     let list = if key == "explains" { format!("[{home}]") } else { format!("[[{home}]]") };
@@ -74,6 +77,13 @@ pub(super) fn belongs_elsewhere(place: &str, key: &str) -> Option<String> {
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let DeValue::Integer(number) = value else { return None };
     i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+pub(super) fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        value => integer(value).map(|number| number as f64),
+    }
 }
 
 pub(super) fn duration_ms(value: &DeValue<'_>, unit: Unit) -> Option<u64> {
@@ -124,6 +134,13 @@ pub(super) fn size_text(bytes: u64) -> String {
         }
     }
     format!("{bytes}B")
+}
+
+/// A key as TOML has it: bare where it can be.
+pub(super) fn key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let is_bare = !key.is_empty() && key.chars().all(bare);
+    if is_bare { key.to_owned() } else { serde_json::Value::from(key).to_string() }
 }
 
 /// As JSON; the error says what JSON has no word for.
@@ -197,6 +214,20 @@ pub(super) fn check_address(text: &str) -> Result<(), String> {
             Err("write an IPv6 address in brackets: [::1]:8000".into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What the kernel takes as the name of a network interface.
+pub(super) fn check_interface(text: &str) -> Result<(), String> {
+    const LEN_MAX: usize = 15;
+    if text.is_empty() || text.len() > LEN_MAX {
+        return Err(format!("the kernel takes 1 to {LEN_MAX} bytes"));
+    }
+    let odd = |c: char| c == '/' || c == ':' || c.is_whitespace();
+    match text.chars().find(|c| odd(*c)) {
+        Some(c) => Err(format!("the kernel takes no {c:?}")),
+        None if text == "." || text == ".." => Err("that is a folder".into()),
+        None => Ok(()),
     }
 }
 

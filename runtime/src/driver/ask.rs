@@ -247,8 +247,13 @@ impl Driver {
         let unwanted = |target: &TargetId| self.is_unwanted(target);
         let leases: Vec<_> =
             self.memory.incidents.leases().map(|(target, id)| (target.clone(), id)).collect();
+        let denied = |incident: IncidentId, action: &str| {
+            self.memory.incidents.get(incident).is_some_and(|it| it.denied.contains(action))
+        };
+        let now = self.clock.now();
         with(&guard::Scene {
-            now_age_ms: self.clock.age_ms(),
+            now_age_ms: now.age_ms,
+            unix_ms: now.unix_ms,
             up_ms: self.up_ms(),
             birth: self.birth,
             mode: self.config.mode,
@@ -257,6 +262,7 @@ impl Driver {
             graph: &self.config.graph,
             unwanted: &unwanted,
             leases: &leases,
+            denied: &denied,
         })
     }
 

@@ -34,9 +34,20 @@ impl Driver {
                 };
                 let _ = reply.send(Ok(text));
             }
+            Command::Inject { target, fault } => self.inject(target, fault, by, reply),
             Command::Resume {} => {
                 self.write(Event::Resumed { by: Some(by) });
                 let _ = reply.send(Ok("healing goes on".into()));
+            }
+            Command::Approve { incident } => self.approve(incident, uid, reply),
+            Command::Deny { incident } => {
+                let _ = reply.send(self.deny(incident, by));
+            }
+            Command::IncidentRetry { incident } => {
+                let _ = reply.send(self.retry(incident, uid));
+            }
+            Command::IncidentClose { incident } => {
+                let _ = reply.send(self.close(incident, by));
             }
         }
     }

@@ -92,7 +92,7 @@ impl Driver {
     }
 
     /// Whether this target, or one it stands in relation to, is under repair.
-    fn is_leased(&self, target: &TargetId) -> bool {
+    pub(super) fn is_leased(&self, target: &TargetId) -> bool {
         let graph = &self.config.graph;
         self.memory.incidents.leases().any(|(other, _)| {
             other == target || graph.depends_on(target, other) || graph.depends_on(other, target)

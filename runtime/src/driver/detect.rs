@@ -1,7 +1,7 @@
 //! Detectors: binding them to series, feeding them, taking their reports, and
 //! saying so when a target has none left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::feed::Feed;
 use super::proof::Seen;
@@ -12,11 +12,14 @@ use crate::model::event::exit_attrs;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
     AfterFault, AttemptId, Attrs, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId,
-    Mark, Report, Series, SeriesId, TargetId, Value, selects,
+    Line, Mark, Report, Series, SeriesId, TargetId, Value, selects,
 };
 use crate::plugin::{Detector, Healer, PluginEvent};
 use crate::source::ProbeResult;
 use crate::workload::WorkloadEvent;
+
+/// Lines that wait for detectors to arrive.
+const EARLY_LINES_MAX: usize = 8192;
 
 /// A plugin that was verified, loaded and started, or that was not.
 pub enum Arrival {
@@ -90,8 +93,13 @@ impl Driver {
                 self.explains.extend(explains);
                 self.plugin_started(&view);
                 view.state = PluginState::Starting;
+                let mut feed = Feed::new(period_ms);
+                let judged =
+                    |target: &TargetId| targets.iter().any(|it| selects(it, target.as_str()));
+                let early = self.early_lines.iter().filter(|line| judged(&line.target));
+                early.for_each(|line| feed.line(line.clone()));
                 let detecting = Detecting {
-                    feed: Feed::new(period_ms),
+                    feed,
                     handle: Some(handle),
                     readiness: Readiness::Absent,
                     targets,
@@ -112,6 +120,9 @@ impl Driver {
                 });
                 self.plugin_refused(view);
             }
+        }
+        if !self.awaits_detectors() {
+            self.early_lines = VecDeque::new();
         }
         self.look_at_protection();
     }
@@ -379,19 +390,37 @@ impl Driver {
                 self.write(Event::WorkloadAdopted { workload, attempt, pid, why });
                 self.mark(target, "workload.adopted", vec![]);
             }
-            WorkloadEvent::Lines(lines) => {
-                for line in lines {
-                    for detecting in self.detectors.values_mut() {
-                        if detecting.judges(&line.target) {
-                            detecting.feed.line(line.clone());
-                        }
-                    }
-                }
-            }
+            WorkloadEvent::Lines(lines) => self.take_lines(lines),
             WorkloadEvent::LinesLost { workload, count } => {
                 tracing::warn!(workload, count, "lines came faster than they could be passed on");
             }
         }
+    }
+
+    /// What comes before a detector has arrived waits for it: the kernel says
+    /// most while the box boots.
+    pub(super) fn take_lines(&mut self, lines: Vec<Line>) {
+        let awaited = self.awaits_detectors();
+        for line in lines {
+            let line = self.redactor.value(line);
+            for detecting in self.detectors.values_mut() {
+                if detecting.judges(&line.target) {
+                    detecting.feed.line(line.clone());
+                }
+            }
+            if awaited {
+                if self.early_lines.len() == EARLY_LINES_MAX {
+                    self.early_lines.pop_front();
+                }
+                self.early_lines.push_back(line);
+            }
+        }
+    }
+
+    fn awaits_detectors(&self) -> bool {
+        let known =
+            |name: &String| self.detectors.contains_key(name) || self.healers.contains_key(name);
+        !self.config.plugins.iter().all(|plugin| known(&plugin.name))
     }
 
     /// What a detector may want to know of a start: which, and how long the

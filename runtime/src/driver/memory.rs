@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::drill::Drill;
 use crate::guard::History;
 use crate::incident::Incidents;
 use crate::model::view::Pause;
-use crate::model::{Event, Record};
+use crate::model::{Event, Record, TargetId};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
@@ -17,6 +18,8 @@ pub struct Memory {
     pub paused: Option<Pause>,
     /// Age of the box when each workload was last started.
     pub started_age_ms: BTreeMap<String, u64>,
+    /// The last fault staged on each target.
+    pub drills: BTreeMap<TargetId, Drill>,
     /// Age of the newest record.
     pub last_age_ms: u64,
 }
@@ -37,6 +40,11 @@ impl Memory {
                 self.paused = Some(Pause { until_age_ms: *until_age_ms });
             }
             Event::Resumed { .. } => self.paused = None,
+            Event::DrillBegan { target, fault, by } => {
+                let (seq, began_age_ms) = (record.seq, record.at.age_ms);
+                let drill = Drill { seq, fault: *fault, by: by.clone(), began_age_ms };
+                self.drills.insert(target.clone(), drill);
+            }
             _ => {}
         }
     }

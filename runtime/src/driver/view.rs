@@ -68,9 +68,15 @@ impl Driver {
                     detail: format!("{} lines never reached {name}", it.feed.lost_lines()),
                 }
             });
+        let storm = self.guard.storm_detail(&self.memory.history, self.clock.age_ms());
+        let storm = storm.map(|detail| Condition { name: "guard.storm".into(), detail });
         let store = self.out.reader.conditions().into_iter();
-        let mut all: Vec<_> =
-            failing.chain(store).chain(self.conditions.iter().cloned()).chain(lost).collect();
+        let mut all: Vec<_> = failing
+            .chain(storm)
+            .chain(store)
+            .chain(self.conditions.iter().cloned())
+            .chain(lost)
+            .collect();
         all.dedup_by(|one, other| one.name == other.name);
         all
     }

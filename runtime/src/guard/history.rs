@@ -37,6 +37,8 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     permits: VecDeque<Past>,
+    /// Ages at which incidents opened, since the last `resume`.
+    opened_age_ms: VecDeque<u64>,
     tallies: BTreeMap<(String, TargetId), Tally>,
 }
 
@@ -44,7 +46,12 @@ impl History {
     pub fn apply(&mut self, record: &Record) {
         match &record.event {
             // An operator's word costs the healers nothing of their budget.
-            Event::Permitted { birth, origin: Origin::Healer { .. }, proposal, .. } => {
+            Event::Permitted {
+                birth,
+                origin: Origin::Healer { .. } | Origin::Approved { .. },
+                proposal,
+                ..
+            } => {
                 self.permits.push_back(Past {
                     age_ms: record.at.age_ms,
                     id: AttemptId { birth: *birth, seq: record.seq },
@@ -57,6 +64,14 @@ impl History {
                 }
                 self.tally_mut(&proposal.action, &proposal.target).tried += 1.0;
             }
+            Event::IncidentOpened { .. } => {
+                self.opened_age_ms.push_back(record.at.age_ms);
+                if self.opened_age_ms.len() > REMEMBERED {
+                    self.opened_age_ms.pop_front();
+                }
+            }
+            // A person has looked: what was before is no storm any more.
+            Event::Resumed { by: Some(_) } => self.opened_age_ms.clear(),
             Event::IncidentRecovered { attempt: Some(attempt), .. } => {
                 self.with_past(*attempt, |tally, past_age_ms| {
                     tally.recovered += 1.0;
@@ -88,6 +103,15 @@ impl History {
             .iter()
             .filter(|past| past.disruption > 0 && past.age_ms >= since_age_ms)
             .map(|past| past.age_ms);
+        match within.next() {
+            Some(first) => (u32::try_from(within.count() + 1).unwrap_or(u32::MAX), first),
+            None => (0, since_age_ms),
+        }
+    }
+
+    /// How many incidents opened from `since_age_ms` on, and the age of the first.
+    pub fn incidents_since(&self, since_age_ms: u64) -> (u32, u64) {
+        let mut within = self.opened_age_ms.iter().copied().filter(|age| *age >= since_age_ms);
         match within.next() {
             Some(first) => (u32::try_from(within.count() + 1).unwrap_or(u32::MAX), first),
             None => (0, since_age_ms),

@@ -16,6 +16,9 @@ struct World {
     unwanted: Option<TargetId>,
     leases: Vec<(TargetId, AttemptId)>,
     journal_failing: Option<String>,
+    unix_ms: Option<i64>,
+    denied: Option<String>,
+    config: GuardConfig,
     seq: u64,
 }
 
@@ -43,9 +46,15 @@ impl World {
             rate_window_ms: 60_000,
             boot_grace_ms: 30_000,
             permit_ttl_ms: 5_000,
+            storm_max: 2,
+            storm_window_ms: 60_000,
+            approval: BTreeSet::new(),
+            approval_ttl_ms: 900_000,
+            windows: vec![],
+            replicas: BTreeMap::new(),
         };
         Self {
-            guard: Guard::new(config, grants),
+            guard: Guard::new(config.clone(), grants),
             history: History::default(),
             graph,
             mode: Mode::Enforce,
@@ -55,14 +64,39 @@ impl World {
             unwanted: None,
             leases: vec![],
             journal_failing: None,
+            unix_ms: None,
+            denied: None,
+            config,
             seq: 0,
         }
     }
 
+    /// The same box under another policy.
+    fn with(mut self, change: impl FnOnce(&mut GuardConfig)) -> Self {
+        change(&mut self.config);
+        self.guard = Guard::new(self.config.clone(), self.guard.grants);
+        self
+    }
+
+    /// An incident opens somewhere.
+    fn opens(&mut self) {
+        self.seq += 1;
+        let at = Instant { age_ms: self.now, boot: 1, unix_ms: None };
+        let event = Event::IncidentOpened {
+            root: TargetId::the_box(),
+            kind: "x".into(),
+            signature: String::new(),
+            findings: vec![],
+        };
+        self.history.apply(&Record { seq: self.seq, at, event });
+    }
+
     fn check(&self, origin: &Origin, proposal: &Proposal) -> Result<Admitted, Refusal> {
         let unwanted = |target: &TargetId| self.unwanted.as_ref() == Some(target);
+        let denied = |_: IncidentId, action: &str| self.denied.as_deref() == Some(action);
         let scene = Scene {
             now_age_ms: self.now,
+            unix_ms: self.unix_ms,
             up_ms: self.up_ms,
             birth: 7,
             mode: self.mode,
@@ -71,6 +105,7 @@ impl World {
             graph: &self.graph,
             unwanted: &unwanted,
             leases: &self.leases,
+            denied: &denied,
         };
         self.guard.check(origin, proposal, &self.history, &scene)
     }
@@ -245,8 +280,10 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
     let mut world = World::new();
     world.permit("web");
     let unwanted = |_: &TargetId| false;
+    let denied = |_: IncidentId, _: &str| false;
     let scene = Scene {
         now_age_ms: world.now,
+        unix_ms: None,
         up_ms: world.up_ms,
         birth: 7,
         mode: world.mode,
@@ -255,6 +292,7 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
         graph: &world.graph,
         unwanted: &unwanted,
         leases: &[],
+        denied: &denied,
     };
     let target = TargetId::workload("web");
     let remedies = world.guard.remedies("ladder", IncidentId(1), &target, &world.history, &scene);
@@ -271,4 +309,118 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
             ("workload.stop", false, "grant", 0.0),
         ]
     );
+}
+
+#[test]
+fn one_replica_waits_while_another_is_under_repair() {
+    let mut world = World::new().with(|config| {
+        let group = |name: &str| (TargetId::workload(name), "cameras".to_owned());
+        config.replicas = BTreeMap::from([group("web"), group("other")]);
+    });
+    assert_eq!(world.rule("web"), None);
+    world.leases = vec![(TargetId::workload("other"), AttemptId { birth: 7, seq: 3 })];
+    for (name, rule) in [("web", Some(Rule::Replica)), ("other", Some(Rule::Lease))] {
+        assert_eq!(world.rule(name), rule, "{name}");
+    }
+    assert_eq!(world.rule("model"), None, "it is no replica of anything");
+}
+
+#[test]
+fn a_storm_of_incidents_is_waited_out_or_ended_by_a_person() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.opens();
+    }
+    assert_eq!(world.rule("web"), None, "two are single faults");
+    world.now += 1_000;
+    world.opens();
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Storm, Some(560_001)));
+    assert!(world.guard.storm_detail(&world.history, world.now).is_some());
+    let mut notify = proposal(NOTIFY, &TargetId::workload("web"));
+    notify.params = vec![("to".into(), Value::text("pager"))];
+    assert!(world.check(&healer(), &notify).is_ok(), "a person can be told");
+
+    let mut later = world.history.clone();
+    let resumed = Event::Resumed { by: Some(operator()) };
+    later.apply(&Record { seq: 9, at: Instant::default(), event: resumed });
+    assert_eq!(world.guard.storm_detail(&later, world.now), None);
+    world.now = 560_001;
+    assert_eq!(world.rule("web"), None);
+}
+
+#[test]
+fn what_disrupts_waits_for_its_window_and_for_a_clock_that_is_trusted() {
+    let day_ms = 86_400_000;
+    let mut world = World::new().with(|config| {
+        config.windows = vec![crate::config::WindowConfig {
+            name: "night".into(),
+            days: [true; 7],
+            from_min: 60,
+            to_min: 120,
+            zone: jiff::tz::TimeZone::UTC,
+            disruption: 1,
+        }];
+    });
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!(refusal.rule, Rule::Maintenance);
+    assert!(refusal.detail.contains("not trusted"), "{}", refusal.detail);
+    // Half an hour before it opens.
+    world.unix_ms = Some(20_000 * day_ms + 30 * 60_000);
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!(
+        (refusal.rule, refusal.retry_age_ms),
+        (Rule::Maintenance, Some(world.now + 30 * 60_000))
+    );
+    world.unix_ms = Some(20_000 * day_ms + 60 * 60_000);
+    assert_eq!(world.rule("web"), None);
+    world.unix_ms = Some(20_000 * day_ms + 120 * 60_000);
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!(refusal.retry_age_ms, Some(world.now + 3_600_000), "looked at hourly");
+    let ordered = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
+    assert!(world.check(&operator(), &ordered).is_ok(), "a person needs no window");
+}
+
+#[test]
+fn an_action_that_wants_a_persons_word_waits_for_it() {
+    let mut world = World::new().with(|config| {
+        config.approval = BTreeSet::from([WORKLOAD_RESTART.to_owned()]);
+    });
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Approval, Some(1_400_000)));
+    assert!(refusal.detail.contains("homeostat approve i1"), "{}", refusal.detail);
+
+    let restart = proposal(WORKLOAD_RESTART, &TargetId::workload("web"));
+    let origin = Origin::Approved { plugin: "ladder".into(), incident: IncidentId(1), uid: 0 };
+    world.mode = Mode::Suggest;
+    assert!(world.check(&origin, &restart).is_ok(), "a yes stands for the mode as well");
+    world.paused = Some(Pause { until_age_ms: None });
+    assert_eq!(world.check(&origin, &restart).unwrap_err().rule, Rule::Paused, "and for no more");
+
+    let allowed = |world: &World| {
+        let denied = |_: IncidentId, action: &str| world.denied.as_deref() == Some(action);
+        let scene = Scene {
+            now_age_ms: world.now,
+            unix_ms: None,
+            up_ms: world.up_ms,
+            birth: 7,
+            mode: Mode::Enforce,
+            paused: None,
+            journal_failing: None,
+            graph: &world.graph,
+            unwanted: &|_| false,
+            leases: &[],
+            denied: &denied,
+        };
+        let target = TargetId::workload("web");
+        let remedies =
+            world.guard.remedies("ladder", IncidentId(1), &target, &world.history, &scene);
+        remedies.into_iter().find(|it| it.action == WORKLOAD_RESTART).unwrap().allowed
+    };
+    assert!(allowed(&world), "a healer may propose it, or nobody would be asked");
+    (world.mode, world.paused) = (Mode::Enforce, None);
+    world.denied = Some(WORKLOAD_RESTART.into());
+    let refusal = world.restart("web").unwrap_err();
+    assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Approval, None));
+    assert!(!allowed(&world));
 }

@@ -1,6 +1,7 @@
 //! Events become state, and nothing else does.
 
-use super::{ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Phase, signature};
+use super::{ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, signature};
+use crate::model::action::Rule;
 use crate::model::catalogue::{self, Proof};
 use crate::model::{
     Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, FindingRef, IncidentId, Instant,
@@ -27,10 +28,21 @@ impl Incidents {
                         *known = finding.clone();
                     }
                 }
-                self.standing.insert(reference, finding.clone());
+                let known = self.standing.insert(reference.clone(), finding.clone());
+                if known.is_none_or(|known| known.severity < finding.severity) {
+                    self.dismissed.remove(&reference);
+                }
             }
             Event::FindingCleared { detector, key, .. } => {
-                self.standing.remove(&FindingRef { detector: detector.clone(), key: key.clone() });
+                let reference = FindingRef { detector: detector.clone(), key: key.clone() };
+                self.dismissed.remove(&reference);
+                self.standing.remove(&reference);
+            }
+            Event::IncidentDismissed { incident, .. } => {
+                let findings =
+                    self.open.get(incident).into_iter().flat_map(|it| it.findings.keys());
+                let standing = findings.filter(|it| self.standing.contains_key(*it)).cloned();
+                self.dismissed.extend(standing.collect::<Vec<_>>());
             }
             Event::IncidentOpened { root, kind, findings, .. } => {
                 self.begin(record, root, kind, findings);
@@ -66,6 +78,7 @@ impl Incidents {
         self.change(id, now, |it| match event {
             Event::IncidentJoined { sighting, .. } => it.joined(sighting),
             Event::HealerAsked { healer, .. } => {
+                it.pending = None;
                 it.phase = Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
             }
             Event::Decided { healer, decision, .. } => it.decided(healer, decision, now),
@@ -76,6 +89,7 @@ impl Incidents {
                     until_age_ms: now.age_ms + UNUSABLE_ANSWER_PAUSE_MS,
                 };
             }
+            Event::Denied { .. } => it.denied(),
             Event::ProofSeen { good, .. } => it.proof_seen(*good),
             Event::ProofFailed { attempt, why, .. } => {
                 it.judge(*attempt, AttemptOutcome::Failed, why);
@@ -130,6 +144,8 @@ impl Incidents {
             also_prove: Vec::new(),
             refusals: 0,
             declined: Default::default(),
+            pending: None,
+            denied: Default::default(),
         };
         self.open.insert(id, incident);
     }
@@ -157,6 +173,7 @@ impl Incidents {
         self.change(incident, now, |it| {
             it.record(Some(id), origin, proposal, AttemptOutcome::Acting, &proposal.reason, now);
             it.also_prove.clone_from(&proposal.also_prove);
+            it.pending = None;
             it.phase = Phase::Acting { attempt: id };
         });
     }
@@ -208,12 +225,14 @@ impl Incident {
         let news =
             self.is_about(finding) && self.findings.values().all(|it| it.kind != finding.kind);
         self.findings.insert(sighting.reference(), finding.clone());
-        if news && matches!(self.phase, Phase::Waiting { .. } | Phase::Stuck { .. }) {
+        let asleep = matches!(self.phase, Phase::Waiting { .. } | Phase::Stuck { .. });
+        if news && asleep && self.pending.is_none() {
             self.look_anew();
         }
     }
 
     fn look_anew(&mut self) {
+        self.pending = None;
         self.declined.clear();
         self.refusals = 0;
         self.phase = Phase::Open;
@@ -271,11 +290,34 @@ impl Incident {
         if !repeats {
             self.record(None, origin, proposal, AttemptOutcome::Refused, &detail, now);
         }
+        self.pending = match (origin, refusal.rule) {
+            (Origin::Healer { plugin, .. }, Rule::Approval | Rule::Mode)
+                if !self.denied.contains(&proposal.action) =>
+            {
+                Some(Pending {
+                    plugin: plugin.clone(),
+                    proposal: proposal.clone(),
+                    until_age_ms: refusal.retry_age_ms,
+                })
+            }
+            _ => None,
+        };
         let pause_ms = REFUSED_FOR_GOOD_PAUSE_MS << self.refusals.min(REFUSED_DOUBLINGS_MAX);
         self.phase = Phase::Waiting {
             why: format!("the guard refused {}: {detail}", proposal.action),
             until_age_ms: refusal.retry_age_ms.unwrap_or(now.age_ms + pause_ms).max(now.age_ms),
         };
+    }
+
+    /// A person's no counts like a refusal of the guard's: the healer goes on
+    /// with what else there is.
+    fn denied(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.detail = format!("{}: a person said no", Rule::Approval);
+        }
+        self.denied.insert(pending.proposal.action);
+        self.look_anew();
     }
 
     fn proof_seen(&mut self, seen_good: bool) {
@@ -314,6 +356,7 @@ impl Incident {
             params: Attrs::clone(&proposal.params),
             by: match origin {
                 Origin::Healer { plugin, .. } => plugin.clone(),
+                Origin::Approved { plugin, uid, .. } => format!("{plugin}, approved by {uid}"),
                 Origin::Operator { uid } => format!("operator {uid}"),
                 Origin::Desired => "desired state".into(),
             },

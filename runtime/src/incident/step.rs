@@ -10,7 +10,7 @@ use crate::config::IncidentConfig;
 use crate::model::catalogue::{self, Proof};
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::{
-    AttemptId, Event, ExitStatus, Graph, IncidentId, Mode, Sighting, TargetId, selects,
+    AttemptId, Event, ExitStatus, Graph, IncidentId, Mode, Sighting, TargetId, TargetKind, selects,
 };
 
 /// What the driver knows besides the incidents.
@@ -54,7 +54,9 @@ pub enum Step {
 impl Scene<'_> {
     /// Whether `incident` accounts for trouble of `kind` on `target`: its kind
     /// says so, the target needs its root, and it is still being worked on. An
-    /// exhausted root falls through to the next.
+    /// exhausted root falls through to the next, but for one that is not ours
+    /// to repair: however long it is away, restarting what needs it heals nothing,
+    /// and what needs it has the hold window to come back after it.
     pub fn explains(&self, incident: &Incident, kind: &str, target: &TargetId) -> bool {
         let declared = || {
             self.explains
@@ -62,9 +64,10 @@ impl Scene<'_> {
                 .filter(|(by, _)| selects(by, &incident.kind))
                 .any(|(_, kinds)| kinds.iter().any(|selector| selects(selector, kind)))
         };
-        !matches!(incident.phase, Phase::Stuck { .. } | Phase::Recovered { .. })
-            && declared()
-            && self.graph.depends_on(target, &incident.root)
+        let external =
+            self.graph.get(&incident.root).is_some_and(|it| it.kind == TargetKind::External);
+        let over = matches!(incident.phase, Phase::Stuck { .. } | Phase::Recovered { .. });
+        (external || !over) && declared() && self.graph.depends_on(target, &incident.root)
     }
 
     fn healers(&self, incident: &Incident) -> &[String] {
@@ -88,7 +91,10 @@ pub fn next(incidents: &Incidents, scene: &Scene<'_>) -> Option<Step> {
 /// A finding that stands and belongs to no incident opens one, or joins one.
 fn house_a_finding(incidents: &Incidents, scene: &Scene<'_>) -> Option<Step> {
     incidents.standing().iter().find_map(|(reference, finding)| {
-        if finding.severity < SEVERITY_OPENS || (scene.unwanted)(&finding.target) {
+        if finding.severity < SEVERITY_OPENS
+            || incidents.is_dismissed(reference)
+            || (scene.unwanted)(&finding.target)
+        {
             return None;
         }
         let sighting =

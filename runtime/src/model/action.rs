@@ -35,6 +35,8 @@ impl fmt::Display for Mode {
 pub enum Origin {
     /// A healer plugin, for an incident.
     Healer { plugin: String, incident: IncidentId },
+    /// The same, with the yes of the person that the policy asks for.
+    Approved { plugin: String, incident: IncidentId, uid: u32 },
     /// A person at the socket.
     Operator { uid: u32 },
     /// The configuration says the workload runs, and nobody said otherwise.
@@ -142,8 +144,16 @@ pub enum Rule {
     Lease,
     /// The same action on the same target was a moment ago.
     Cooldown,
+    /// Another replica of its group is under repair.
+    Replica,
+    /// Too many incidents at once: whatever is going on, more of the same makes it worse.
+    Storm,
+    /// It disrupts too much to be done outside a maintenance window.
+    Maintenance,
     /// Too many actions in the window.
     Rate,
+    /// A person has to say yes first, and has not, or said no.
+    Approval,
     /// The journal cannot make a permit durable.
     Journal,
 }
@@ -159,7 +169,11 @@ impl fmt::Display for Rule {
             Self::BootGrace => "boot-grace",
             Self::Lease => "lease",
             Self::Cooldown => "cooldown",
+            Self::Replica => "replica",
+            Self::Storm => "storm",
+            Self::Maintenance => "maintenance",
             Self::Rate => "rate",
+            Self::Approval => "approval",
             Self::Journal => "journal",
         })
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{DrillFault, IncidentId, TargetId};
+
 /// An operator's word. It is desired state, so it outlives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
@@ -17,6 +19,28 @@ pub enum Command {
         for_ms: Option<u64>,
     },
     Resume {},
+    /// Yes to what the guard holds back for this incident.
+    Approve {
+        incident: IncidentId,
+    },
+    /// No to it.
+    Deny {
+        incident: IncidentId,
+    },
+    /// Look at it again now.
+    IncidentRetry {
+        incident: IncidentId,
+    },
+    /// Close it, ill or not.
+    IncidentClose {
+        incident: IncidentId,
+    },
+    /// Stage a fault, for a drill.
+    Inject {
+        target: TargetId,
+        #[serde(flatten)]
+        fault: DrillFault,
+    },
 }
 
 /// What came of it.
@@ -25,6 +49,10 @@ pub enum Command {
 pub enum CommandError {
     #[error("no workload is called {name:?}; `homeostat status` lists them")]
     NoSuchWorkload { name: String },
+    #[error("no open incident is called {incident}; `homeostat incidents` lists them")]
+    NoSuchIncident { incident: IncidentId },
+    #[error("{incident} is {phase}: {hint}")]
+    NotNow { incident: IncidentId, phase: String, hint: String },
     #[error("refused by rule {rule}: {detail}")]
     Refused { rule: String, detail: String },
     #[error("failed: {detail}")]

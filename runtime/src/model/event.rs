@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptId, Attrs, Decision, Finding, IncidentId, Instant, Mode, Origin, Outcome, Proposal,
-    Refusal, TargetId,
+    AttemptId, Attrs, Decision, DrillFault, Finding, IncidentId, Instant, Mode, Origin, Outcome,
+    Proposal, Refusal, TargetId,
 };
 
 /// Place in the journal, from 1.
@@ -50,6 +50,14 @@ pub enum Event {
     },
     Resumed {
         by: Option<Origin>,
+    },
+
+    /// An operator staged a fault.
+    DrillBegan {
+        target: TargetId,
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
     },
 
     // Plugins.
@@ -123,6 +131,15 @@ pub enum Event {
         incident: IncidentId,
         sighting: Sighting,
     },
+    /// A fault was staged on its root so long before it opened.
+    IncidentDrilled {
+        incident: IncidentId,
+        drill: Seq,
+        #[serde(flatten)]
+        fault: DrillFault,
+        by: Origin,
+        after_ms: u64,
+    },
     HealerAsked {
         incident: IncidentId,
         healer: String,
@@ -162,6 +179,21 @@ pub enum Event {
         incident: Option<IncidentId>,
         attempt: AttemptId,
         outcome: Outcome,
+    },
+    /// A person said yes to what the guard held back.
+    Approved {
+        incident: IncidentId,
+        by: Origin,
+    },
+    /// A person said no: this action is out, for this incident.
+    Denied {
+        incident: IncidentId,
+        by: Origin,
+    },
+    /// A person closes it, ill or not: what stands now opens no other.
+    IncidentDismissed {
+        incident: IncidentId,
+        by: Origin,
     },
     ProofSeen {
         incident: IncidentId,
@@ -256,9 +288,13 @@ impl Event {
         match self {
             Self::IncidentOpened { .. } => Some(IncidentId(seq)),
             Self::IncidentJoined { incident, .. }
+            | Self::IncidentDrilled { incident, .. }
             | Self::HealerAsked { incident, .. }
             | Self::Decided { incident, .. }
             | Self::DecisionFailed { incident, .. }
+            | Self::Approved { incident, .. }
+            | Self::Denied { incident, .. }
+            | Self::IncidentDismissed { incident, .. }
             | Self::ProofSeen { incident, .. }
             | Self::ProofFailed { incident, .. }
             | Self::IncidentRecovered { incident, .. }
@@ -282,8 +318,12 @@ impl Event {
             | Self::JournalGap { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
+            | Self::DrillBegan { .. }
             | Self::PluginRefused { .. }
             | Self::WorkloadDesired { .. }
+            | Self::Approved { .. }
+            | Self::Denied { .. }
+            | Self::IncidentDismissed { .. }
             | Self::Permitted { .. }
             | Self::AttemptEnded { .. }
             | Self::EffectObserved { .. }

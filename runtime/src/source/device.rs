@@ -11,11 +11,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::disk::Disks;
 use super::filesystem::{self, Mount, MountPlan};
+use super::kernel::Kernel;
+use super::link::Link;
 use super::outlet::{Open, Outlet};
 use super::process::Processes;
 use super::procfs::BoxReader;
+use super::read::Page;
+use super::readonly::ReadOnly;
 use super::series::{Registry, Values};
+use super::timekeeping::Timekeeping;
+use super::wear::Wear;
 use crate::clock::{Clock, boottime_ms};
 use crate::config::{SourceConfig, WorkloadConfig};
 use crate::model::Batch;
@@ -26,7 +33,14 @@ pub(super) type Snapshot = watch::Receiver<BTreeMap<String, WorkloadStatus>>;
 pub(super) struct Device {
     period: Duration,
     the_box: BoxReader,
+    kernel: Kernel,
+    timekeeping: Timekeeping,
+    disks: Disks,
+    wear: Wear,
+    read_only: ReadOnly,
     processes: Processes,
+    links: Vec<Link>,
+    page: Page,
     plans: Vec<MountPlan>,
     mounts: Vec<Mount>,
     series: usize,
@@ -43,13 +57,27 @@ impl Device {
         registry.set_period_ms(config.period_ms.into());
         let root = &config.proc_root;
         let the_box = BoxReader::new(root, registry);
+        let kernel = Kernel::new(root, config.period_ms.into(), registry);
+        let timekeeping = Timekeeping::new(registry);
+        let disks = Disks::new(root, &config.sys_root, registry);
+        let wear = Wear::new(&config.sys_root, registry);
+        let read_only = ReadOnly::new(root, &config.filesystems, registry);
         let plan = |path: &PathBuf| MountPlan::new(path, registry);
         let plans = config.filesystems.iter().map(plan).collect();
         let processes = Processes::new(root, workloads, registry);
+        let link = |it| Link::new(&config.sys_root, it, registry);
+        let links = config.links.iter().map(link).collect();
         Self {
             period: Duration::from_millis(config.period_ms.max(1).into()),
             the_box,
+            kernel,
+            timekeeping,
+            disks,
+            wear,
+            read_only,
             processes,
+            links,
+            page: Page::default(),
             plans,
             mounts: Vec::new(),
             series: registry.len(),
@@ -107,10 +135,18 @@ impl Device {
         // The mounts answer while the rest is read.
         self.mounts.iter_mut().for_each(Mount::ask);
         self.the_box.sample(&mut values);
+        self.kernel.sample(age_ms, &mut self.page, &mut values);
+        self.timekeeping.sample(&mut values);
+        self.disks.sample(&mut self.page, &mut values);
+        self.wear.sample(&mut self.page, &mut values);
+        self.read_only.sample(&mut self.page, &mut values);
         if snapshot.has_changed().unwrap_or(false) {
             self.statuses.clone_from(&snapshot.borrow_and_update());
         }
         self.processes.sample(boottime_ms(), &self.statuses, &mut values);
+        for link in &mut self.links {
+            link.sample(&mut self.page, &mut values);
+        }
         for mount in &mut self.mounts {
             mount.collect(&mut values);
         }

@@ -7,13 +7,23 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{ProbeResult, SourceEvent};
-use crate::model::Batch;
+use crate::model::{Batch, Line};
 
 /// Whether anybody still listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
     Yes,
     No,
+}
+
+/// What became of lines.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Yes,
+    /// There is no room; these are they.
+    Full(Vec<Line>),
+    /// Nobody listens any more.
+    Closed,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +54,15 @@ impl Outlet {
         match self.events.send(SourceEvent::Probe(result)).await {
             Ok(()) => Open::Yes,
             Err(_) => Open::No,
+        }
+    }
+
+    /// For threads, which wait for room as they see fit.
+    pub(super) fn lines(&self, lines: Vec<Line>) -> Sent {
+        match self.events.try_send(SourceEvent::Lines(lines)) {
+            Ok(()) => Sent::Yes,
+            Err(TrySendError::Full(SourceEvent::Lines(lines))) => Sent::Full(lines),
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Sent::Closed,
         }
     }
 

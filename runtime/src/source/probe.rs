@@ -29,7 +29,6 @@ use crate::model::{Batch, SeriesId, TargetId};
 
 mod command;
 mod kind;
-mod resolve;
 
 /// While a proof is wanted, a probe begins this often.
 const HASTENED_PERIOD: Duration = Duration::from_millis(250);

@@ -4,7 +4,10 @@ use std::time::Duration;
 use super::fixture::{Pretend, Proc};
 use super::*;
 use crate::clock::SavedClock;
-use crate::config::{LimitsConfig, ProbeConfig, ProbeKind};
+use crate::config::{
+    KmsgConfig, LimitsConfig, LinkConfig, LogConfig, LogStart, ProbeConfig, ProbeKind,
+    SensorConfig, SensorKind,
+};
 use crate::http::server::{Manner, Server};
 use crate::model::SeriesId;
 use crate::model::view::WorkloadState;
@@ -19,6 +22,7 @@ fn workload(name: &str, probes: Vec<ProbeConfig>) -> WorkloadConfig {
         dir: None,
         user: None,
         limits: LimitsConfig::default(),
+        replicas: None,
         needs: vec![],
         desired_running: true,
         stop_deadline_ms: 1000,
@@ -53,10 +57,34 @@ impl Story {
     fn start(workloads: &[WorkloadConfig], externals: &[ExternalConfig], room: usize) -> Self {
         let proc = Proc::new();
         proc.write("loadavg", "0.25 0 0 1/1 1\n");
+        proc.write("kmsg", "6,1,1,-;from the kernel\n");
+        proc.write("app.log", "from a log\n");
         let config = SourceConfig {
             proc_root: proc.root().to_owned(),
+            sys_root: proc.path("sys"),
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
+            kmsg: Some(KmsgConfig { path: proc.path("kmsg"), place: proc.path("place") }),
+            logs: vec![LogConfig {
+                name: "app".to_owned(),
+                path: proc.path("app.log"),
+                target: TargetId::the_box(),
+                from: LogStart::Start,
+            }],
+            links: vec![LinkConfig {
+                name: "eth0".to_owned(),
+                hosts: vec!["127.0.0.1:9".to_owned()],
+                period_ms: 20,
+                timeout_ms: 20_000,
+            }],
+            sensors: vec![SensorConfig {
+                name: "oil".to_owned(),
+                unit: "Cel".to_owned(),
+                target: TargetId::the_box(),
+                period_ms: 20,
+                factor: 1.0,
+                kind: SensorKind::Iio { device: "d".to_owned(), channel: "in_temp".to_owned() },
+            }],
         };
         let sources = Sources::new(&config, workloads, externals);
         let series = sources.series().to_vec();
@@ -140,9 +168,29 @@ async fn the_box_and_its_workloads_are_read_as_they_change() {
 }
 
 #[tokio::test]
+async fn lines_links_and_sensors_are_read_too() {
+    let mut story = Story::start(&[], &[], 64);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        if let SourceEvent::Lines(lines) = story.next().await {
+            heard.extend(lines.into_iter().map(|line| format!("{}: {}", line.source, line.text)));
+        }
+    }
+    heard.sort();
+    assert_eq!(heard, ["app: from a log", "kmsg: from the kernel"]);
+    assert_eq!(story.reading("homeostat.link.loss").await, 0.0);
+
+    story.proc.write("sys/class/net/eth0/carrier", "1\n");
+    assert_eq!(story.reading("hw.network.up").await, 1.0);
+    story.proc.write("sys/bus/iio/devices/d/in_temp_input", "42\n");
+    assert_eq!(story.reading("sensor.oil").await, 42.0);
+}
+
+#[tokio::test]
 async fn targets_of_both_kinds_are_probed() {
     let server = Server::start(Manner::Silent).await;
-    let external = ExternalConfig { name: "db".to_owned(), probes: vec![tcp("port", &server)] };
+    let external =
+        ExternalConfig { name: "db".to_owned(), needs: vec![], probes: vec![tcp("port", &server)] };
     let check = command("check", 10_000, &["/bin/sh", "-c", "exit 2"]);
     let mut story = Story::start(&[workload("m", vec![check])], &[external], 64);
     let result = story.result("port").await;
@@ -224,6 +272,11 @@ fn series_are_the_same_for_the_same_configuration() {
         proc_root: PathBuf::from("/proc"),
         period_ms: 1000,
         filesystems: vec![PathBuf::from("/"), PathBuf::from("/data")],
+        kmsg: None,
+        logs: vec![],
+        sys_root: PathBuf::from("/sys"),
+        links: vec![],
+        sensors: vec![],
     };
     let check = command("check", 1000, &["/bin/true"]);
     let workloads = [workload("m", vec![check])];
@@ -235,7 +288,10 @@ fn series_are_the_same_for_the_same_configuration() {
     keys.sort_by(|a, b| (&a.name, &a.target, &a.labels).cmp(&(&b.name, &b.target, &b.labels)));
     keys.dedup_by(|a, b| (&a.name, &a.target, &a.labels) == (&b.name, &b.target, &b.labels));
     assert_eq!(keys.len(), count, "no two series are named alike");
-    let up = series().into_iter().find(|series| series.name == "homeostat.probe.up").unwrap();
+    let found = |name: &str| series().into_iter().find(|series| series.name == name).unwrap();
+    assert_eq!(found("system.process.count").period_ms, 5000);
+    assert_eq!(found("system.clock.synchronized").period_ms, 1000);
+    let up = found("homeostat.probe.up");
     assert_eq!((up.target.as_str(), up.period_ms), ("workload:m", 20));
     assert_eq!(up.labels, [("probe".to_owned(), "check".to_owned())]);
 }

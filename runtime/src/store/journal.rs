@@ -66,6 +66,7 @@ impl Queue {
             self.count_dropped(record.seq, 1);
             return record;
         }
+        self.urgent |= matches!(record.event, Event::Permitted { .. });
         self.pending.push_back(Arc::new(Pending {
             seq: record.seq,
             class,

@@ -51,6 +51,8 @@ pub struct Queue {
     pub owed: VecDeque<Owed>,
     /// Something besides records waits to be synced.
     pub unsynced: bool,
+    /// A permit waits, and the hands wait for it: no time for company.
+    pub urgent: bool,
     /// A reader met damage; the writer looks after it.
     pub suspect: Option<Fault>,
     pub closing: bool,

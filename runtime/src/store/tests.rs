@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{Durable, Journal, Opened, Reader, Store};
 use crate::config::StoreConfig;
-use crate::model::{Event, IncidentId, Instant, Origin, Record, Seq, TargetId};
+use crate::model::{Event, IncidentId, Instant, Origin, Proposal, Record, Seq, TargetId};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -44,6 +44,18 @@ fn opened_incident() -> Event {
         signature: "process.gone/workload".into(),
         findings: vec![],
     }
+}
+
+fn permitted() -> Event {
+    let proposal = Proposal {
+        action: "workload.restart".into(),
+        target: TargetId::workload("digits"),
+        params: vec![],
+        reason: String::new(),
+        also_prove: vec![],
+    };
+    let origin = Origin::Desired;
+    Event::Permitted { incident: None, birth: 1, origin, proposal, expires_age_ms: 0 }
 }
 
 fn closed_incident(incident: IncidentId) -> Event {

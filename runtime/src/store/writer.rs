@@ -99,7 +99,8 @@ impl Writer {
         }
     }
 
-    /// Waits for work; then, within the window, for company.
+    /// Waits for work; then, within the window, for company. A permit ends the
+    /// window: a repair waits for it to be durable.
     fn gather(&self) -> Gathered {
         let mut queue = self.shared.queue();
         loop {
@@ -115,7 +116,7 @@ impl Writer {
             queue = self.shared.wake.wait(queue).unwrap_or_else(|poison| poison.into_inner());
         }
         let deadline = Instant::now() + self.limits.window;
-        while queue.pending.len() < BATCH_RECORDS && !queue.closing {
+        while queue.pending.len() < BATCH_RECORDS && !queue.closing && !queue.urgent {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -124,6 +125,7 @@ impl Writer {
             queue = waited.unwrap_or_else(|poison| poison.into_inner()).0;
         }
         queue.unsynced = false;
+        queue.urgent = false;
         let mut bytes = 0;
         let fits = |pending: &&Arc<Pending>| {
             let first = bytes == 0;

@@ -40,6 +40,9 @@ impl Teller {
                 self.opening = Some(Opening { at, root, kind, signature });
                 ("open", Passage::Opened {})
             }
+            Event::IncidentDrilled { fault, by, drill, after_ms, .. } => {
+                (self.phase, Passage::Drilled { fault, by, drill, after_ms })
+            }
             Event::HealerAsked { healer, .. } => ("deciding", Passage::Asked { healer }),
             Event::Decided { healer, decision, .. } => {
                 let phase = match decision {
@@ -66,6 +69,9 @@ impl Teller {
             Event::EffectObserved { attempt, outcome, .. } => {
                 (after(&outcome), Passage::Observed { attempt, outcome })
             }
+            Event::Approved { by, .. } => ("deciding", Passage::Approved { by }),
+            Event::Denied { by, .. } => ("open", Passage::Denied { by }),
+            Event::IncidentDismissed { by, .. } => ("closed", Passage::Dismissed { by }),
             Event::ProofSeen { good, detail, .. } => {
                 (self.phase_or("proving"), Passage::Proof { good, detail })
             }

@@ -133,6 +133,47 @@ pub fn home(run: &Path) -> Result<PathBuf, String> {
     Ok(home)
 }
 
+/// What a daemon started from here would find of cgroup 2, without touching it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Where it would make the workloads' cgroups.
+    pub dir: PathBuf,
+    /// Why it could not, if so.
+    pub closed: Option<String>,
+    /// `cgroup.kill`: a whole tree ends at once (Linux 5.14).
+    pub kill: bool,
+    /// `cgroup.freeze`: a whole tree stands still (Linux 5.2).
+    pub freeze: bool,
+    /// Controllers that could be passed on.
+    pub controllers: Vec<String>,
+}
+
+/// Looks at the machine whose file system begins at `root`; the error says
+/// what is missing.
+pub fn survey(root: &Path) -> Result<Survey, String> {
+    let read = |path: &str| {
+        fs::read_to_string(root.join(path)).map_err(|err| format!("cannot read /{path}: {err}"))
+    };
+    let (mounts, own) = (read("proc/self/mountinfo")?, read("proc/self/cgroup")?);
+    let own = own_dir(&mounts, &own).ok_or("no cgroup 2 hierarchy is mounted here")?;
+    let dir = delegated(&root.join(own.strip_prefix("/").unwrap_or(&own)));
+    let writable = rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)
+        .and_then(|()| rustix::fs::access(dir.join("cgroup.procs"), rustix::fs::Access::WRITE_OK));
+    // The root of the hierarchy has neither file; any other cgroup has what the kernel can.
+    let has = |file: &str| {
+        let below = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        [dir.clone()].into_iter().chain(below).any(|dir| dir.join(file).exists())
+    };
+    let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    Ok(Survey {
+        closed: writable.err().map(|err| err.to_string()),
+        kill: has("cgroup.kill"),
+        freeze: has("cgroup.freeze"),
+        controllers: controllers.split_whitespace().map(str::to_owned).collect(),
+        dir,
+    })
+}
+
 /// Under systemd's `DelegateSubgroup=` the daemon sits in a leaf of what was
 /// delegated to it; controllers can be passed on only beside that leaf.
 fn delegated(own: &Path) -> PathBuf {

@@ -14,6 +14,7 @@
 //! and between two of them what this task believes was last read from the
 //! shim, or settled from records and process table.
 
+mod drill;
 mod life;
 mod recover;
 mod report;
@@ -39,7 +40,8 @@ use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
 use crate::config::WorkloadConfig;
-use crate::model::{AttemptId, Line, TargetId};
+use crate::model::{AttemptId, DrillFault, Line, TargetId};
+use crate::secret::Secret;
 
 /// The main process is gone; its shim ends the tree and says so within this.
 const REPORT_DEADLINE: Duration = Duration::from_secs(4);
@@ -55,6 +57,8 @@ pub struct Settings {
     pub run: PathBuf,
     pub state: PathBuf,
     pub cgroup_home: Result<PathBuf, String>,
+    /// By workload: what its output must not show.
+    pub secrets: BTreeMap<String, Vec<Secret>>,
     pub clock: Clock,
     pub statuses: watch::Sender<BTreeMap<String, WorkloadStatus>>,
 }
@@ -64,6 +68,7 @@ pub enum Ask {
     Start { attempt: AttemptId, reply: oneshot::Sender<Result<u32, WorkloadError>> },
     Stop { reply: oneshot::Sender<Result<(), WorkloadError>> },
     Observe { attempt: AttemptId, reply: oneshot::Sender<Observed> },
+    Drill { fault: DrillFault, reply: oneshot::Sender<Result<u32, WorkloadError>> },
 }
 
 pub struct Process {
@@ -75,11 +80,15 @@ pub struct Process {
     life: Life,
     /// How the attempt before ended.
     last: Option<ExitRecord>,
+    /// The shim of the last attempt saw its tree empty: nothing is left to sweep.
+    is_empty: bool,
     history: History,
     /// The history on its way to the disk.
     saving: Option<JoinHandle<()>>,
     adoptions: VecDeque<Instant>,
     detail: String,
+    /// Why the shim did not do what it was asked last.
+    undone: Option<String>,
 }
 
 enum Happened {
@@ -115,9 +124,11 @@ impl Process {
             place,
             life: Life::Idle,
             last: None,
+            is_empty: false,
             saving: None,
             adoptions: VecDeque::new(),
             detail: String::new(),
+            undone: None,
         })
     }
 
@@ -191,6 +202,9 @@ impl Process {
             Ask::Observe { attempt, reply } => {
                 let _ = reply.send(self.observe(attempt));
             }
+            Ask::Drill { fault, reply } => {
+                let _ = reply.send(self.drill(fault).await);
+            }
         }
     }
 
@@ -233,12 +247,17 @@ impl Process {
             }),
             FromShim::Lost { count } => self.outlet.lost(count),
             FromShim::Stopping {} | FromShim::Pong {} => self.life.acknowledge(),
+            FromShim::Undone { why } => {
+                self.undone = Some(why);
+                self.life.acknowledge();
+            }
             FromShim::Note { text } => {
                 self.detail = text;
                 self.publish();
             }
             FromShim::Exited { attempt, status, wanted, left } => {
                 self.finish(attempt, status, wanted);
+                self.is_empty = left.is_empty();
                 if !left.is_empty() {
                     self.detail = format!("{status}; processes {left:?} outlive SIGKILL");
                     self.publish();
@@ -304,6 +323,7 @@ impl Process {
             log_max_bytes: self.config.log_max_bytes,
             log_files: self.config.log_files,
             launch,
+            secrets: self.settings.secrets.get(&self.config.name).cloned().unwrap_or_default(),
         }
     }
 }

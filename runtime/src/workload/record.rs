@@ -56,6 +56,9 @@ pub struct AttemptRecord {
     pub adopted: bool,
     /// Somebody asked for its end.
     pub stopping: bool,
+    /// For a drill its tree stands still until so long after the boot.
+    #[serde(default)]
+    pub held_until_boottime_ms: Option<u64>,
     /// Those of this boot before it, latest first: a crash may keep one from
     /// the history, which is written behind everybody's back.
     #[serde(default)]
@@ -202,6 +205,7 @@ impl Place {
                 main,
                 adopted: false,
                 stopping: false,
+                held_until_boottime_ms: None,
                 earlier: begun.map(AttemptRecord::chain).unwrap_or_default(),
             }),
             None => Latest::Intended(intent),

@@ -15,6 +15,7 @@
 //! earlier attempt alive, and never one attempt twice.
 
 mod client;
+mod drill;
 mod fork;
 mod output;
 mod spawn;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub use client::{split, through};
+pub use fork::can_fork_into_cgroup;
 
 use self::client::Clients;
 use self::output::{Log, Output};
@@ -38,6 +40,7 @@ use super::tree::{Brand, Proc, Tree};
 use super::wire::{Cause, FromShim, Launch, SPEC_MAX_BYTES, Spec};
 use crate::clock;
 use crate::failpoint::{Failpoint, hit};
+use crate::secret::Redactor;
 
 /// The daemon writes the specification before it starts us.
 const SPEC_DEADLINE: Duration = Duration::from_secs(5);
@@ -143,7 +146,8 @@ fn begin(spec: &Spec, clients: &mut Clients) -> Result<Watch, Refusal> {
 
     // All that can fail is made before there is a child that it would orphan.
     let log = Log::new(spec.place.log(), spec.log_max_bytes, spec.log_files);
-    let output = Output::open(&spec.place.fifo(), log)
+    let redactor = Redactor::new(&spec.secrets);
+    let output = Output::open(&spec.place.fifo(), log, redactor)
         .map_err(Refusal::system("cannot open the output FIFO"))?;
     let signals = Signals::listen().map_err(Refusal::system("cannot listen for signals"))?;
 
@@ -234,6 +238,7 @@ impl Begin<'_> {
             main,
             adopted: false,
             stopping: false,
+            held_until_boottime_ms: None,
             earlier: self.spec.place.begun(),
         };
         self.write(&record);

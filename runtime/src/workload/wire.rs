@@ -18,6 +18,7 @@ use super::tree::Proc;
 use super::user::User;
 use crate::config::LimitsConfig;
 use crate::model::{AttemptId, ExitStatus};
+use crate::secret::Secret;
 
 /// A specification carries a whole environment.
 pub const SPEC_MAX_BYTES: usize = 1024 * 1024;
@@ -38,6 +39,9 @@ pub struct Spec {
     pub log_files: u32,
     /// What to start; none to adopt what runs.
     pub launch: Option<Launch>,
+    /// Kept out of the log and of what is passed on.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +64,12 @@ pub enum ToShim {
     /// Answered by `Pong`: a shim that hangs lets the FIFO fill up, and with
     /// it the workload hangs too.
     Ping {},
+    /// For a drill: SIGKILL to the tree, as a fault and not as a stop.
+    Crash {},
+    /// For a drill: the tree stands still for so long.
+    Hang {
+        ms: u64,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +85,10 @@ pub enum FromShim {
     /// The request to stop was taken.
     Stopping {},
     Pong {},
+    /// What was asked for last was not done.
+    Undone {
+        why: String,
+    },
     Line {
         boottime_ms: u64,
         text: String,

@@ -44,6 +44,7 @@ pub fn script(name: &str, text: &str) -> WorkloadConfig {
         dir: None,
         user: None,
         limits: LimitsConfig::default(),
+        replicas: None,
         needs: vec![],
         desired_running: true,
         stop_deadline_ms: 5_000,

@@ -15,7 +15,7 @@ const LIST_LEN_MAX: usize = 256;
 
 impl<'d> Section<'d> {
     pub(in crate::config) fn texts(&mut self, key: &str) -> Option<Vec<At<String>>> {
-        let value = self.get(key)?;
+        let value = self.leaf(key)?;
         let DeValue::Array(items) = value.get_ref() else {
             self.note_value(key, "a list of texts", value);
             return None;
@@ -35,7 +35,7 @@ impl<'d> Section<'d> {
 
     /// Items that are texts or whole numbers, the numbers written out.
     pub(in crate::config) fn words(&mut self, key: &str) -> Vec<At<String>> {
-        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(value) = self.leaf(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
             self.note_value(key, "a list", value);
             return Vec::new();
@@ -46,7 +46,7 @@ impl<'d> Section<'d> {
 
     /// A text or a whole number, the number written out.
     pub(in crate::config) fn word(&mut self, key: &str) -> Option<At<String>> {
-        let value = self.get(key)?;
+        let value = self.leaf(key)?;
         self.as_word(key, value)
     }
 
@@ -68,7 +68,7 @@ impl<'d> Section<'d> {
 
     /// A table whose values are texts.
     pub(in crate::config) fn text_map(&mut self, key: &str) -> BTreeMap<String, String> {
-        let Some(value) = self.get(key) else { return BTreeMap::new() };
+        let Some(value) = self.leaf(key) else { return BTreeMap::new() };
         let DeValue::Table(table) = value.get_ref() else {
             self.note_value(key, "a table of texts, such as { NAME = \"value\" }", value);
             return BTreeMap::new();
@@ -117,7 +117,35 @@ impl<'d> Section<'d> {
                 }
             },
         };
-        Section::new(self.doc, table, offset, self.at(key)).through(read)
+        let header = format!("[{}]", self.below(key));
+        Section::new(self.doc, table, offset, self.at(key), &header).through(read)
+    }
+
+    /// A table of tables, each read by `read` with its name.
+    pub(in crate::config) fn entries<R>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'d>, &str) -> R,
+    ) -> Vec<R> {
+        if !self.has(key) {
+            self.ignore(&[key]);
+            return Vec::new();
+        }
+        self.section(key, |section| {
+            let keys: Vec<String> = section
+                .table
+                .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())
+                .unwrap_or_default();
+            let entry = |name: &String| section.section(name, |section| read(section, name));
+            keys.iter().take(LIST_LEN_MAX).map(entry).collect()
+        })
+    }
+
+    /// Whether the table under `key` has `name`.
+    pub(in crate::config) fn has_in(&self, key: &str, name: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(
+            |value| matches!(value.get_ref(), DeValue::Table(inner) if inner.contains_key(name)),
+        )
     }
 
     /// A list of tables, each read by `read`.
@@ -142,9 +170,9 @@ impl<'d> Section<'d> {
                 Some(DeValue::String(name)) => format!("{}.{name}", self.at(key)),
                 _ => format!("{}[{}]", self.at(key), index + 1),
             };
-            all.push(
-                Section::new(self.doc, Some(table), item.span().start, place).through(&mut read),
-            );
+            let header = format!("[[{}]]", self.below(key));
+            let section = Section::new(self.doc, Some(table), item.span().start, place, &header);
+            all.push(section.through(&mut read));
         }
         all
     }

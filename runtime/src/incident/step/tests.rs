@@ -46,7 +46,10 @@ impl World {
                 target: "*".into(),
                 healers: vec!["first".into(), "second".into()],
             }],
-            explains: BTreeMap::from([("external.*".into(), vec!["probe.*".into()])]),
+            explains: BTreeMap::from([
+                ("external.*".into(), vec!["probe.*".into()]),
+                ("host.*".into(), vec!["probe.*".into()]),
+            ]),
         };
         Self {
             incidents: Incidents::default(),
@@ -460,12 +463,88 @@ fn a_failing_external_explains_the_probe_that_needs_it_but_not_a_crash() {
 #[test]
 fn an_exhausted_root_falls_through_to_what_it_had_explained() {
     let mut world = World::new();
-    let plc = TargetId::new(TargetKind::External, "plc");
-    world.raise("external.failing", &plc).raise("probe.failing", &TargetId::workload("b"));
+    world.raise("host.disk", &TargetId::the_box()).raise("probe.failing", &a());
+    assert_eq!(world.incidents.open().count(), 1);
     let incident = world.asked[0].0;
     world.write(Event::IncidentStuck { incident, why: "gave up".into() });
     world.settle();
     assert_eq!(world.incidents.open().count(), 2);
+    assert_eq!(world.asked.len(), 2, "the healer is asked about what is left");
+}
+
+#[test]
+fn an_outage_of_an_hour_upstream_burns_no_ladder_and_restarts_nothing() {
+    let mut world = World::new();
+    let plc = TargetId::new(TargetKind::External, "plc");
+    let b = TargetId::workload("b");
+    world.raise("external.failing", &plc).raise("probe.failing", &b);
+    world.decide(Decision::GiveUp { why: "not ours to repair".into() });
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentStuck { incident, why: "not ours to repair".into() });
+    for _ in 0..3_600 {
+        world.after(1_000);
+    }
+    assert_eq!(world.incidents.open().count(), 1, "what needs it opens none of its own");
+    assert!(world.incidents.open().all(|it| it.attempts.is_empty()), "nothing was tried");
+    // Asked about the outage alone, and seldom: nothing it could answer helps.
+    assert!(world.asked.iter().all(|(asked, _)| *asked == incident), "{:?}", world.asked);
+
+    // Upstream comes back before what needs it, as it must.
+    world.clear("external.failing", &plc).after(1_000);
+    assert_eq!(world.incidents.open().count(), 1, "it has the hold window to follow");
+    world.clear("probe.failing", &b).after(10_000);
+    assert_eq!((world.phase(), world.incidents.open().count()), ("closed", 0));
+}
+
+#[test]
+fn a_persons_no_takes_the_action_out_and_the_healer_goes_on() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let (incident, healer) = world.asked[0].clone();
+    let refusal = Refusal {
+        rule: Rule::Approval,
+        detail: "wants a person's word".into(),
+        retry_age_ms: Some(world.now + 60_000),
+    };
+    let origin = Origin::Healer { plugin: healer, incident };
+    let (incident_id, proposal) = (Some(incident), restart(&a()));
+    world.write(Event::Refused { incident: incident_id, origin, proposal, refusal });
+    world.settle();
+    let open = world.incidents.get(incident).unwrap();
+    assert_eq!(open.pending.as_ref().unwrap().proposal.action, "workload.restart");
+    assert_eq!((world.phase(), world.asked.len()), ("waiting", 1));
+
+    world.write(Event::Denied { incident, by: Origin::Operator { uid: 0 } });
+    world.settle();
+    let open = world.incidents.get(incident).unwrap();
+    assert!(open.pending.is_none() && open.denied.contains("workload.restart"));
+    assert_eq!(open.attempts[0].detail, "approval: a person said no");
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
+}
+
+#[test]
+fn an_incident_that_a_person_closed_stays_closed_until_it_clears_or_gets_worse() {
+    let mut world = World::new();
+    world.raise("probe.failing", &a());
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentDismissed { incident, by: Origin::Operator { uid: 0 } });
+    world.write(Event::IncidentClosed { incident, why: "user 0 closed it".into() });
+    world.after(100_000);
+    assert_eq!(world.incidents.open().count(), 0, "it still stands, and a person knows");
+
+    let mut worse = finding("probe.failing", &a());
+    worse.severity += 1;
+    world.write(Event::FindingRaised { detector: "d".into(), finding: worse });
+    world.settle();
+    assert_eq!(world.incidents.open().count(), 1, "worse is news");
+
+    let incident = world.asked[1].0;
+    world.write(Event::IncidentDismissed { incident, by: Origin::Operator { uid: 0 } });
+    world.write(Event::IncidentClosed { incident, why: "user 0 closed it".into() });
+    world.clear("probe.failing", &a()).after(1_000);
+    assert_eq!(world.incidents.open().count(), 0);
+    world.raise("probe.failing", &a());
+    assert_eq!(world.incidents.open().count(), 1, "it came again");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use super::Verdict;
 use super::command::CommandProbe;
-use super::resolve::Resolver;
 use crate::config::ProbeKind;
 use crate::http;
+use crate::source::resolve::Resolver;
 
 /// A body is looked at up to here.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -50,6 +50,7 @@ fn workload(name: &str) -> WorkloadConfig {
         dir: None,
         user: None,
         limits: LimitsConfig::default(),
+        replicas: None,
         needs: vec![],
         desired_running: true,
         stop_deadline_ms: 1000,

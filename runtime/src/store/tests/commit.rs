@@ -197,3 +197,15 @@ fn a_second_store_on_the_same_folder_is_refused() {
     let second = Store::open(dir.path(), &config(), 1);
     assert!(matches!(second, Err(StoreError::Busy { .. })), "{second:?}");
 }
+
+#[test]
+fn a_permit_waits_for_no_company() {
+    let dir = tempfile::tempdir().unwrap();
+    // Longer than this test may take: only the permit can end the window.
+    let config = StoreConfig { commit_window_ms: 3_600_000, ..config() };
+    let mut store = Store::open(dir.path(), &config, 1).unwrap().store;
+    let mut journal = store.journal();
+    journal.append(at(1), telemetry("x"));
+    let permit = journal.append(at(2), permitted());
+    wait_durable(&journal.durable(), permit.seq);
+}

@@ -26,6 +26,7 @@ impl Process {
         if self.history.find(attempt).is_some() {
             return Err(WorkloadError::AttemptUsed { workload, attempt });
         }
+        self.is_empty = false;
         let launch = self.launch().await?;
         let spec = self.spec(attempt, Some(launch));
         match self.settings.program.start(&spec).await {

@@ -78,8 +78,14 @@ impl Process {
     }
 
     /// Nothing runs that we know of; what could belong to it all the same, such
-    /// as a process that outlived a lost run directory, ends here.
+    /// as a process that outlived a lost run directory, ends here. Reading the
+    /// whole process table costs milliseconds of a restart, so it is not done
+    /// where a shim has just seen its tree empty: the next one looks for company
+    /// itself before it starts, and refuses.
     async fn sweep(&mut self) -> Result<(), WorkloadError> {
+        if self.is_empty {
+            return Ok(());
+        }
         let home = self.settings.cgroup_home.as_ref().ok();
         let cgroup = home.map(|home| home.join(&self.config.name));
         let tree = Tree::new(&self.brand, cgroup.as_ref(), None);

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -58,6 +58,22 @@ pub fn into_cgroup(command: &mut Command, cgroup: BorrowedFd<'_>, on_child: &dyn
             }
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
             Forked::Failed(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
+        }
+    }
+}
+
+/// Whether kernel and seccomp filters know this fork. Nothing is made: asked to
+/// be born in what is no cgroup, a child is refused with EBADF by a kernel that
+/// knows, and with EINVAL or ENOSYS by one that does not (cgroup_get_from_file).
+pub fn can_fork_into_cgroup() -> bool {
+    let Ok(null) = File::open("/dev/null") else { return false };
+    match clone3(null.as_fd()) {
+        Err(err) => err.raw_os_error() == Some(libc::EBADF),
+        // SAFETY: as above; a child that no kernel makes ends at once.
+        Ok(None) => unsafe { libc::_exit(0) },
+        Ok(Some(pid)) => {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            false
         }
     }
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::secret::{Redactor, Stream};
+
 /// Of a longer line this much is shown; the log has all of it.
 pub const LINE_MAX_BYTES: usize = 4096;
 
@@ -27,18 +29,21 @@ pub struct Output {
     fifo: File,
     log: Log,
     cutter: Cutter,
+    /// None where nothing has to be kept out.
+    redacted: Option<Stream>,
 }
 
 impl Output {
     /// Makes the FIFO or takes the one that is there, with what waits in it.
-    pub fn open(fifo: &Path, log: Log) -> io::Result<Self> {
+    pub fn open(fifo: &Path, log: Log, redactor: Redactor) -> io::Result<Self> {
         match rustix::fs::mkfifoat(CWD, fifo, Mode::RUSR | Mode::WUSR) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(err) => return Err(err.into()),
         }
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2)");
         let fifo = File::options().read(true).write(true).custom_flags(nonblock).open(fifo)?;
-        Ok(Self { fifo, log, cutter: Cutter::default() })
+        let redacted = (!redactor.is_empty()).then(|| Stream::new(redactor));
+        Ok(Self { fifo, log, cutter: Cutter::default(), redacted })
     }
 
     /// The workload's end: blocking, readable too, and its own, so that it may
@@ -63,6 +68,11 @@ impl Output {
     /// Moves all that waits, and the last line though nothing ends it.
     pub fn finish(&mut self, on_line: &mut dyn FnMut(String)) {
         self.pump_chunks(CHUNKS_AT_END, on_line);
+        if let Some(stream) = &mut self.redacted {
+            let mut rest = Vec::new();
+            stream.finish(&mut rest);
+            self.keep(&rest, on_line);
+        }
         self.cutter.finish(on_line);
     }
 
@@ -71,15 +81,26 @@ impl Output {
         self.log.news.take()
     }
 
+    fn keep(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(String)) {
+        if !bytes.is_empty() {
+            self.log.write(bytes);
+            self.cutter.push(bytes, on_line);
+        }
+    }
+
     fn pump_chunks(&mut self, chunks: usize, on_line: &mut dyn FnMut(String)) {
         let mut chunk = [0u8; CHUNK_BYTES];
         for _ in 0..chunks {
             match self.fifo.read(&mut chunk) {
                 Ok(0) => return,
-                Ok(len) => {
-                    self.log.write(&chunk[..len]);
-                    self.cutter.push(&chunk[..len], on_line);
-                }
+                Ok(len) => match &mut self.redacted {
+                    None => self.keep(&chunk[..len], on_line),
+                    Some(stream) => {
+                        let mut clean = Vec::with_capacity(len);
+                        stream.push(&chunk[..len], &mut clean);
+                        self.keep(&clean, on_line);
+                    }
+                },
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }

@@ -57,9 +57,9 @@ impl Signals {
 }
 
 pub struct Watch {
-    place: Place,
-    record: AttemptRecord,
-    tree: Tree,
+    pub(super) place: Place,
+    pub(super) record: AttemptRecord,
+    pub(super) tree: Tree,
     output: Output,
     signals: Signals,
     /// The end of a main process that is not our child.
@@ -128,6 +128,8 @@ impl Watch {
                     match request {
                         ToShim::Stop { deadline_ms } => self.stop(deadline_ms, &mut clients),
                         ToShim::Ping {} => clients.tell(&FromShim::Pong {}),
+                        ToShim::Crash {} => self.crash(&mut clients),
+                        ToShim::Hang { ms } => self.hold(ms, &mut clients),
                     }
                 }
             }
@@ -135,6 +137,7 @@ impl Watch {
                 self.stop(self.stop_deadline_ms, &mut clients);
             }
             clients.flush();
+            self.release_when_due();
             if self.kill_at.is_some_and(|at| Instant::now() >= at) {
                 self.kill();
                 self.kill_at = Some(Instant::now() + KILL_PERIOD);
@@ -166,6 +169,7 @@ impl Watch {
             fds.push(PollFd::from_borrowed_fd(fd, wanted));
         }
         let rest = self.kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let rest = rest.into_iter().chain(self.held_for()).min();
         // A failed poll (a signal) is answered by looking at nothing but signals.
         if poll(&mut fds, rest.map(timespec).as_ref()).is_err() {
             return Ready::default();
@@ -206,6 +210,7 @@ impl Watch {
         let deadline = Instant::now() + Duration::from_millis(deadline_ms);
         let first = self.kill_at.is_none();
         self.kill_at = Some(self.kill_at.map_or(deadline, |at| at.min(deadline)));
+        self.release();
         if first {
             self.record.stopping = true;
             // Written before anything happens: whoever finds the workload gone
@@ -223,7 +228,7 @@ impl Watch {
         }
     }
 
-    fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.record.main.signal(Signal::KILL);
         self.tree.kill();
     }

@@ -1,0 +1,144 @@
+//! Sensors that the configuration names: a number that a command writes, or a
+//! channel of Linux's industrial I/O. Each feeds one series, `sensor.NAME`.
+//!
+//! Invariant: one reading at a time, and one that fails or hangs costs its own
+//! series only: a command has its timeout, a channel a thread of its own.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::iio::Channel;
+use super::command::{End, Heard, Program};
+use super::ended;
+use super::halt::Woken;
+use super::line::Around;
+use super::outlet::Open;
+use super::read::{Said, number};
+use super::series::Registry;
+use crate::config::{SensorConfig, SensorKind};
+use crate::model::{Batch, SeriesId};
+
+mod iio;
+
+pub(super) struct Sensor {
+    config: SensorConfig,
+    series: SeriesId,
+    channel: Option<Channel>,
+    said: Said,
+}
+
+impl Sensor {
+    pub(super) fn new(sys_root: &Path, config: &SensorConfig, registry: &mut Registry) -> Self {
+        registry.set_period_ms(config.period_ms);
+        let name = format!("sensor.{}", config.name);
+        let channel = match &config.kind {
+            SensorKind::Iio { device, channel } => Some(Channel::new(sys_root, device, channel)),
+            SensorKind::Command { .. } => None,
+        };
+        Self {
+            series: registry.add(&name, &config.unit, &config.target, &[]),
+            channel,
+            said: Said::new(format!("sensor {}", config.name)),
+            config: config.clone(),
+        }
+    }
+
+    /// Call it inside a tokio runtime.
+    pub(super) fn start(mut self, around: Around) -> io::Result<()> {
+        match self.channel.take() {
+            Some(channel) => {
+                std::thread::Builder::new().name("source-sensor".into()).spawn(move || {
+                    self.read_channel(channel, &around);
+                    drop(around.alive);
+                })?;
+            }
+            None => drop(tokio::spawn(self.watch_command(around))),
+        }
+        Ok(())
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(self.config.period_ms.max(1))
+    }
+
+    fn read_channel(mut self, mut channel: Channel, around: &Around) {
+        loop {
+            let reading = channel.read();
+            if self.tell(reading, around) == Open::No
+                || around.halt.pause(self.period()) == Woken::Ended
+            {
+                return;
+            }
+        }
+    }
+
+    async fn watch_command(mut self, around: Around) {
+        let SensorKind::Command { command, env, pointer, timeout_ms } = self.config.kind.clone()
+        else {
+            return;
+        };
+        let program = Program::new(&command, &env, Heard::Output, &around.alive);
+        let timeout = Duration::from_millis(timeout_ms);
+        let mut tick = interval(self.period());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop: watch::Receiver<bool> = around.alive.clone();
+        let measure = async {
+            loop {
+                tick.tick().await;
+                let reading = ask(&program, pointer.as_deref(), timeout).await;
+                if self.tell(reading, &around) == Open::No {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = ended(&mut stop) => {}
+            () = measure => {}
+        }
+    }
+
+    fn tell(&mut self, reading: io::Result<f64>, around: &Around) -> Open {
+        match self.said.note(reading) {
+            Some(reading) => {
+                let values = vec![(self.series, reading * self.config.factor)];
+                around.outlet.batch(Batch { age_ms: around.clock.age_ms(), values })
+            }
+            None => Open::Yes,
+        }
+    }
+}
+
+async fn ask(program: &Program, pointer: Option<&str>, timeout: Duration) -> io::Result<f64> {
+    let ended = program.run(timeout).await.map_err(io::Error::other)?;
+    match ended.end {
+        End::Exited if ended.status.success() => parse(&ended.output, pointer),
+        End::Exited => Err(io::Error::other(format!("its command ended with {}", ended.status))),
+        End::TimedOut => Err(io::Error::other("its command did not end in time and was killed")),
+        End::Cancelled => Err(io::Error::other("its command was cancelled")),
+    }
+}
+
+/// A plain number, or the one that the pointer (RFC 6901) leads to.
+fn parse(output: &[u8], pointer: Option<&str>) -> io::Result<f64> {
+    let value = match pointer {
+        None => number(output.trim_ascii()),
+        Some(pointer) => {
+            let json: serde_json::Value = serde_json::from_slice(output)?;
+            json.pointer(pointer).and_then(|value| match value {
+                serde_json::Value::String(text) => text.trim().parse().ok(),
+                value => value.as_f64(),
+            })
+        }
+    };
+    value.filter(|value: &f64| value.is_finite()).ok_or_else(|| {
+        let at = pointer.map_or_else(String::new, |pointer| format!(" at {pointer}"));
+        io::Error::other(format!("there is no number{at} in what its command wrote"))
+    })
+}
+
+#[cfg(test)]
+mod tests;
