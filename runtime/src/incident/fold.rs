@@ -219,7 +219,7 @@ impl Incident {
     /// Trouble of a kind that this incident never had is news to whoever waits
     /// or gave up: words in a log were told to a person, and now the process is
     /// gone. What it had before is none, or a probe that flutters would undo
-    /// every wait.
+    /// every wait; and what waits for a person's word goes on waiting for it.
     fn joined(&mut self, sighting: &Sighting) {
         let finding = &sighting.finding;
         let news =
