@@ -40,6 +40,8 @@ pub enum Of {
     Headroom,
 }
 
+/// An accelerator's heat is not the box's.
+const BOX: &str = "box";
 /// The limits of what `hw.temperature` measures, told apart by these labels.
 pub const TEMPERATURE_LIMIT: &str = "hw.temperature.limit";
 const SENSOR_LABELS: [&str; 2] = ["id", "name"];
@@ -219,7 +221,8 @@ impl Gauge {
             let point = series.label("mountpoint").unwrap_or_default();
             mountpoints.iter().any(|it| homeostat_sdk::text::selects(it, point))
         };
-        series.name == self.series
+        series.target == BOX
+            && series.name == self.series
             && self.labels.iter().all(labelled)
             && (self.of != Of::Mountpoint || named())
     }

@@ -244,6 +244,16 @@ fn heat_is_measured_against_the_hardwares_own_limit() {
 }
 
 #[test]
+fn the_heat_of_an_accelerator_is_not_the_boxs() {
+    let card = |name| series(name).on("accelerator:gpu0").label("id", "gpu0");
+    let mut it = Session::<Host>::new(Value::Null)
+        .bind([card("hw.temperature"), card("hw.temperature.limit")]);
+    for age_s in 1..100 {
+        assert!(it.observe(frame(age_s * 1_000).row([120.0, 90.0])).findings.is_empty());
+    }
+}
+
+#[test]
 fn read_only_is_wrong_only_where_it_was_writable_or_must_be() {
     let mut it = session(Value::Null);
     assert_eq!(it.observe(row(1, &[(READ_ONLY, 0.0), (IMAGE_READ_ONLY, 1.0)])), Report::default());
