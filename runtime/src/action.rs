@@ -44,13 +44,21 @@ pub struct Unknown {
     pub target: TargetId,
 }
 
+/// What is looked at again right before a touch, since a permit may have waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leave {
+    pub mode: Mode,
+    /// Why the production line may not be disturbed now, if it may not.
+    pub interlock: Option<String>,
+}
+
 struct Parts {
     workloads: Workloads,
     /// By workload: how long a stop may take.
     stop_ms_max: BTreeMap<String, u64>,
     notifiers: BTreeMap<String, NotifyConfig>,
     durable: watch::Receiver<Durable>,
-    mode: watch::Receiver<Mode>,
+    leave: watch::Receiver<Leave>,
     clock: Clock,
     ended: mpsc::Sender<Ended>,
     closed: watch::Receiver<bool>,
@@ -87,7 +95,7 @@ impl Executor {
         stop_ms_max: BTreeMap<String, u64>,
         notifiers: Vec<NotifyConfig>,
         durable: watch::Receiver<Durable>,
-        mode: watch::Receiver<Mode>,
+        leave: watch::Receiver<Leave>,
         clock: Clock,
         ended: mpsc::Sender<Ended>,
     ) -> (Self, InFlight) {
@@ -99,7 +107,7 @@ impl Executor {
             stop_ms_max,
             notifiers,
             durable,
-            mode,
+            leave,
             clock,
             ended,
             closed,
@@ -172,8 +180,8 @@ impl Parts {
             .unwrap_or(0)
     }
 
-    /// The permit must be durable before it is obeyed; then mode and expiry are
-    /// looked at again, because the wait may have been long.
+    /// The permit must be durable before it is obeyed; then mode, expiry and the
+    /// interlocks are looked at again, because the wait may have been long.
     async fn wait_until_durable(&self, permit: &Permit) -> Result<(), Outcome> {
         let lapsed = |detail: String| Outcome::Lapsed { detail };
         let left_ms = permit.expires_age_ms().saturating_sub(self.clock.age_ms());
@@ -198,9 +206,16 @@ impl Parts {
         if self.clock.age_ms() > permit.expires_age_ms() {
             return Err(lapsed("the permit ran out".into()));
         }
-        let mode = *self.mode.borrow();
+        let Leave { mode, interlock } = self.leave.borrow().clone();
         if matches!(permit.origin(), Origin::Healer { .. }) && mode != Mode::Enforce {
             return Err(lapsed(format!("the mode is now {mode}")));
+        }
+        let repair = matches!(permit.origin(), Origin::Healer { .. } | Origin::Approved { .. });
+        if repair
+            && permit.spec().disruption > 0
+            && let Some(why) = interlock
+        {
+            return Err(lapsed(format!("the line may not be disturbed now: {why}")));
         }
         Ok(())
     }

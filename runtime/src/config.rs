@@ -125,6 +125,8 @@ pub struct SourceConfig {
     pub sys_root: PathBuf,
     pub links: Vec<LinkConfig>,
     pub sensors: Vec<SensorConfig>,
+    /// What says whether the line may be disturbed now; each is a probe of its name.
+    pub interlocks: Vec<ProbeConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -343,6 +345,11 @@ pub enum ProbeKind {
     Tcp {
         address: String,
     },
+    /// Good while the file says so: it is there and holds the text, or it is not there.
+    File {
+        path: PathBuf,
+        expect: FileExpect,
+    },
     /// The Nagios convention: exit 0 good, 1 warning (good), 2 bad, 3 no reading.
     Command {
         command: Vec<String>,
@@ -356,6 +363,13 @@ pub struct DrillConfig {
     pub allow: bool,
     /// A target is held still for so long at most.
     pub hang_max_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileExpect {
+    Absent,
+    /// With this text somewhere in it; any content when none.
+    Present(Option<String>),
 }
 
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::action::Executor;
+use crate::action::{Executor, Leave};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
@@ -71,14 +71,14 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
 
     let journal = store.journal();
     let durable = journal.durable();
-    let (mode, mode_seen) = watch::channel(config.mode);
+    let (leave, leave_seen) = watch::channel(Leave { mode: config.mode, interlock: None });
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
     let (executor, in_flight) = Executor::new(
         workloads.clone(),
         config.workloads.iter().map(|it| (it.name.clone(), it.stop_deadline_ms)).collect(),
         config.notify.clone(),
         durable.clone(),
-        mode_seen,
+        leave_seen,
         clock.clone(),
         ended,
     );
@@ -114,7 +114,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         sources: source_control,
         workloads,
         view,
-        mode,
+        leave,
         rounds,
     };
     let (stop, stopped) = oneshot::channel();

@@ -11,6 +11,7 @@ mod desired;
 mod detect;
 mod drill;
 mod feed;
+mod interlock;
 mod memory;
 mod proof;
 mod report;
@@ -24,15 +25,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::action::{Ended, Executor, Unknown};
+use crate::action::{Ended, Executor, Leave, Unknown};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Mode, Outcome,
-    Record, Seq, Series, TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
+    Series, TargetId, Value, View,
 };
 use crate::plugin::PluginEvent;
 use crate::secret::Redactor;
@@ -70,7 +71,7 @@ pub struct Outlets {
     pub sources: SourceControl,
     pub workloads: Workloads,
     pub view: watch::Sender<Arc<View>>,
-    pub mode: watch::Sender<Mode>,
+    pub leave: watch::Sender<Leave>,
     /// Counted up each time the driver went round, for whoever watches over it.
     pub rounds: Arc<AtomicU64>,
 }
@@ -104,6 +105,7 @@ pub struct Driver {
     stop_again_age_ms: BTreeMap<String, u64>,
     /// Workloads whose probes were all good since their start.
     proofs: proof::Proofs,
+    interlocks: interlock::Interlocks,
     replies: BTreeMap<AttemptId, oneshot::Sender<Result<String, CommandError>>>,
     conditions: Vec<Condition>,
     journal_failing: Option<String>,
@@ -151,6 +153,7 @@ impl Driver {
             early: Vec::new(),
             early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
+            interlocks: interlock::Interlocks::new(&config.source.interlocks),
             explains: config.incident.explains.clone(),
             workloads: BTreeMap::new(),
             statuses: out.workloads.snapshot(),
@@ -184,6 +187,7 @@ impl Driver {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.write(Event::DaemonStarted { birth: self.birth, version, mode });
         self.drop_findings_of_strangers();
+        self.look_at_interlocks();
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
         }
@@ -223,6 +227,10 @@ impl Driver {
                 }
             }
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
+            Input::Source(SourceEvent::Interlock(result)) => {
+                self.interlocks.take(result);
+                self.look_at_interlocks();
+            }
             Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
             Input::Plugin(event) => self.take_plugin(event),
@@ -394,9 +402,19 @@ impl Driver {
         {
             self.write(Event::Resumed { by: None });
         }
+        self.look_at_interlocks();
         self.prove_what_has_no_probe();
         // Counters move all the time; once a second is often enough to show them.
         self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
+    }
+
+    fn look_at_interlocks(&mut self) {
+        let objection = self.interlocks.objection(self.clock.age_ms());
+        self.out.leave.send_if_modified(|leave| {
+            let changed = leave.interlock != objection;
+            leave.interlock = objection;
+            changed
+        });
     }
 
     /// Tells the detectors that judge `target` what we did or learnt.

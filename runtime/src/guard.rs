@@ -43,6 +43,8 @@ pub struct Scene<'a> {
     pub unwanted: &'a dyn Fn(&TargetId) -> bool,
     /// Targets under repair.
     pub leases: &'a [(TargetId, AttemptId)],
+    /// Why the line may not be disturbed now, if it may not.
+    pub interlock: Option<&'a str>,
     /// Whether a person said no to this action for this incident.
     pub denied: &'a dyn Fn(IncidentId, &str) -> bool,
 }
@@ -191,6 +193,7 @@ impl Guard {
             lease(proposal, scene)?;
         }
         if spec.disruption > 0 {
+            interlock(scene)?;
             self.replica(proposal, scene)?;
             self.storm(history, scene)?;
             self.maintenance(spec, scene)?;
@@ -509,6 +512,13 @@ fn intent(proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     refuse(Rule::Intent, format!("{} is meant to be stopped", proposal.target))
+}
+
+fn interlock(scene: &Scene<'_>) -> Result<(), Refusal> {
+    match scene.interlock {
+        None => Ok(()),
+        Some(why) => refuse_until(Rule::Interlock, why.to_owned(), scene.now_age_ms + 1_000),
+    }
 }
 
 /// No second action on what another action's proof depends on: two targets

@@ -42,7 +42,7 @@ use self::probe::{Probe, Surroundings};
 use self::sensor::Sensor;
 use self::series::Registry;
 use crate::clock::Clock;
-use crate::config::{ExternalConfig, SourceConfig, WorkloadConfig};
+use crate::config::{ExternalConfig, ProbeConfig, SourceConfig, WorkloadConfig};
 use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
@@ -54,6 +54,7 @@ mod filesystem;
 mod fixture;
 mod halt;
 mod hardware;
+mod interlock;
 mod kernel;
 mod kmsg;
 mod line;
@@ -75,7 +76,18 @@ mod wear;
 pub enum SourceEvent {
     Batch(Batch),
     Probe(ProbeResult),
+    Interlock(InterlockResult),
     Lines(Vec<Line>),
+}
+
+/// What an interlock said. `clear` is none when it could not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterlockResult {
+    pub name: String,
+    /// The box may act.
+    pub clear: Option<bool>,
+    pub age_ms: u64,
+    pub detail: String,
 }
 
 /// What one probe found. `good` is none when it could not judge, or has not returned.
@@ -97,6 +109,7 @@ pub struct Sources {
     probes: Vec<Probe>,
     kmsg: Option<Kmsg>,
     logs: Vec<Log>,
+    interlocks: Vec<ProbeConfig>,
     hosts: Vec<Host>,
     hardware: Hardware,
     sensors: Vec<Sensor>,
@@ -145,6 +158,7 @@ impl Sources {
             series: registry.into_series(),
             device,
             probes,
+            interlocks: config.interlocks.clone(),
             kmsg,
             logs,
             hosts,
@@ -178,6 +192,10 @@ impl Sources {
                 haste: hasten.subscribe(),
                 stop: stopped.clone(),
             }));
+        }
+        for config in self.interlocks {
+            let (clock, outlet) = (clock.clone(), outlet.clone());
+            tokio::spawn(interlock::watch(config, clock, outlet, stopped.clone()));
         }
         for host in self.hosts {
             tokio::spawn(host.watch(clock.clone(), outlet.clone(), stopped.clone()));

@@ -198,3 +198,27 @@ fn an_incident_that_a_person_closed_opens_no_other_while_it_stands() {
     });
     house.check();
 }
+
+#[test]
+fn while_the_line_says_not_now_nothing_disrupting_is_done() {
+    let plan = Plan::usual();
+    let idle = plan.path().join("idle");
+    let house = plan
+        .with(|settings| {
+            settings.push(
+                "interlock",
+                json!({ "name": "line", "kind": "file", "path": idle, "period_ms": 100 }),
+            );
+        })
+        .raise();
+    house.until_watched("digits");
+    let before = house.now();
+    house.server("digits").breaks(Fault::Hang);
+    refused(&house, before, Rule::Interlock);
+    untouched(&house, 1);
+
+    std::fs::write(&idle, "").expect("the story's folder can be written");
+    house.until_healed("digits", before);
+    assert_eq!(house.server("digits").starts().len(), 2);
+    house.check();
+}

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
-use super::typed::{Defaults, HOUR};
-use super::{ProbeConfig, ProbeKind, value};
+use super::typed::{Defaults, HOUR, Named, SECOND};
+use super::{FileExpect, ProbeConfig, ProbeKind, value};
 
 pub(super) fn probes(section: &mut Section<'_>, defaults: &Defaults) -> Vec<ProbeConfig> {
     let mut seen = BTreeMap::new();
@@ -28,15 +28,36 @@ enum ProbeWord {
     Http,
     Tcp,
     Command,
+    File,
+}
+
+const WORDS: [(&str, ProbeWord); 4] = [
+    ("http", ProbeWord::Http),
+    ("tcp", ProbeWord::Tcp),
+    ("command", ProbeWord::Command),
+    ("file", ProbeWord::File),
+];
+
+/// What a production line says *not now* with: a probe that is good while the
+/// box may act.
+pub(super) fn interlock(section: &mut Section<'_>) -> Named<ProbeConfig> {
+    let name = section.need_name("name");
+    let word = section.choice("kind", &WORDS);
+    let what = ProbeConfig {
+        name: name.value.clone(),
+        period_ms: section.duration("period", SECOND, 50..=HOUR),
+        timeout_ms: section.duration("timeout", 2 * SECOND, 10..=HOUR),
+        kind: probe_kind(section, word),
+    };
+    Named { name, what }
 }
 
 fn probe(section: &mut Section<'_>, defaults: &Defaults) -> ProbeConfig {
-    let words =
-        [("http", ProbeWord::Http), ("tcp", ProbeWord::Tcp), ("command", ProbeWord::Command)];
-    let word = section.choice("kind", &words);
+    let word = section.choice("kind", &WORDS);
     let default_name = match word {
         Some(ProbeWord::Tcp) => "tcp",
         Some(ProbeWord::Command) => "command",
+        Some(ProbeWord::File) => "file",
         Some(ProbeWord::Http) | None => "http",
     };
     let name = match section.text("name") {
@@ -64,8 +85,8 @@ fn secrets(section: &mut Section<'_>, name: &str, word: Option<ProbeWord>) {
     match word {
         Some(ProbeWord::Http) => secret::secrets(section, &owner, Given::Header),
         Some(ProbeWord::Command) => secret::secrets(section, &owner, Given::Variable),
-        // A connection alone has nothing to carry one.
-        Some(ProbeWord::Tcp) => {}
+        // A connection alone has nothing to carry one, nor has a file.
+        Some(ProbeWord::Tcp | ProbeWord::File) => {}
         None => section.ignore(&["secrets"]),
     }
 }
@@ -85,10 +106,11 @@ fn probe_kind(section: &mut Section<'_>, word: Option<ProbeWord>) -> ProbeKind {
         Some(ProbeWord::Command) => {
             ProbeKind::Command { command: command(section, "command"), env: environment(section) }
         }
+        Some(ProbeWord::File) => file(section),
         None => {
-            note_kind(section, "one of http, tcp, command");
+            note_kind(section, "one of http, tcp, command, file");
             section.ignore(&["url", "method", "headers", "body", "expect_status", "expect_text"]);
-            section.ignore(&["address", "command", "env"]);
+            section.ignore(&["address", "command", "env", "path", "expect"]);
             ProbeKind::Tcp { address: String::new() }
         }
     }
@@ -117,6 +139,20 @@ fn http(section: &mut Section<'_>) -> ProbeKind {
         expect_status: section.integer("expect_status", 200, 100..=599),
         expect_text: section.text("expect_text").map(|text| text.value),
     }
+}
+
+fn file(section: &mut Section<'_>) -> ProbeKind {
+    let path = section.need_text("path", "the path of a file", "");
+    let text = section.text("expect_text").map(|text| text.value);
+    let expect = section.choice("expect", &[("present", false), ("absent", true)]);
+    section.default("expect", "present");
+    if expect == Some(true) && text.is_some() {
+        let hint = "a file that is to be absent holds no text";
+        section.note("expect_text", "expect = \"present\" with it", "absent", hint);
+    }
+    let absent = expect == Some(true);
+    let expect = if absent { FileExpect::Absent } else { FileExpect::Present(text) };
+    ProbeKind::File { path: section.doc.resolve(&path.value), expect }
 }
 
 pub(super) fn url(section: &mut Section<'_>, key: &str) -> String {

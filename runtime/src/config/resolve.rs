@@ -24,6 +24,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
     note_twins(doc, "log", typed.logs.iter().map(|log| &log.name));
     note_twins(doc, "link", typed.links.iter().map(|link| &link.name));
+    note_twins(doc, "interlock", typed.interlocks.iter().map(|interlock| &interlock.name));
     note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
 
     let plugin_names = names(&typed.plugins);
@@ -53,6 +54,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         note_unknown_one(doc, &sensor.place, &sensor.target, &graph);
         source.sensors.push(sensor.config);
     }
+    source.interlocks.extend(typed.interlocks.into_iter().map(|interlock| interlock.what));
     source.links.extend(typed.links.into_iter().map(|link| link.what));
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
 

@@ -177,7 +177,7 @@ impl Config {
                 self.probe(target, probe).and_then(|it| match &mut it.kind {
                     ProbeKind::Http { headers, .. } => Some(headers),
                     ProbeKind::Command { env, .. } => Some(env),
-                    ProbeKind::Tcp { .. } => None,
+                    ProbeKind::Tcp { .. } | ProbeKind::File { .. } => None,
                 })
             }
             SecretOwner::Notify { name } => {

@@ -54,6 +54,7 @@ pub(super) fn source(
         sys_root: section.path("sys_root", || PathBuf::from("/sys")),
         links: Vec::new(),
         sensors: Vec::new(),
+        interlocks: Vec::new(),
     }
 }
 

@@ -451,7 +451,7 @@ fn each_mistake_has_its_place_and_a_hint() {
     for (text, expected) in [
         (
             "kind = \"ping\"",
-            "7:8 workload.w.probe[1].kind: wanted one of http, tcp, command, found \"ping\"",
+            "7:8 workload.w.probe[1].kind: wanted one of http, tcp, command, file, found \"ping\" | words here: http, tcp, command, file",
         ),
         ("kind = \"http\"", "probe[1].url: wanted a URL such as"),
         (

@@ -11,7 +11,7 @@ use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
     ApiConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths,
-    SourceConfig, StoreConfig, TrustConfig, WindowConfig, drill,
+    ProbeConfig, SourceConfig, StoreConfig, TrustConfig, WindowConfig, drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
     probe,
     source::{self, TypedLog, TypedSensor},
@@ -52,6 +52,7 @@ pub(super) struct Typed {
     pub logs: Vec<Named<TypedLog>>,
     pub links: Vec<Named<LinkConfig>>,
     pub sensors: Vec<Named<TypedSensor>>,
+    pub interlocks: Vec<Named<ProbeConfig>>,
 }
 
 /// `[incident]`, its routes still naming plugins and targets.
@@ -132,6 +133,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         logs: root.each("log", source::log),
         links: root.each("link", source::link),
         sensors: root.each("sensor", source::sensor),
+        interlocks: root.each("interlock", probe::interlock),
         paths,
     }
 }

@@ -251,6 +251,7 @@ impl Driver {
             self.memory.incidents.get(incident).is_some_and(|it| it.denied.contains(action))
         };
         let now = self.clock.now();
+        let interlock = self.interlocks.objection(now.age_ms);
         with(&guard::Scene {
             now_age_ms: now.age_ms,
             unix_ms: now.unix_ms,
@@ -262,6 +263,7 @@ impl Driver {
             graph: &self.config.graph,
             unwanted: &unwanted,
             leases: &leases,
+            interlock: interlock.as_deref(),
             denied: &denied,
         })
     }

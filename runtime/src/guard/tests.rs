@@ -18,6 +18,7 @@ struct World {
     journal_failing: Option<String>,
     unix_ms: Option<i64>,
     denied: Option<String>,
+    interlock: Option<String>,
     config: GuardConfig,
     seq: u64,
 }
@@ -66,6 +67,7 @@ impl World {
             journal_failing: None,
             unix_ms: None,
             denied: None,
+            interlock: None,
             config,
             seq: 0,
         }
@@ -105,6 +107,7 @@ impl World {
             graph: &self.graph,
             unwanted: &unwanted,
             leases: &self.leases,
+            interlock: self.interlock.as_deref(),
             denied: &denied,
         };
         self.guard.check(origin, proposal, &self.history, &scene)
@@ -292,6 +295,7 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
         graph: &world.graph,
         unwanted: &unwanted,
         leases: &[],
+        interlock: None,
         denied: &denied,
     };
     let target = TargetId::workload("web");
@@ -410,6 +414,7 @@ fn an_action_that_wants_a_persons_word_waits_for_it() {
             graph: &world.graph,
             unwanted: &|_| false,
             leases: &[],
+            interlock: None,
             denied: &denied,
         };
         let target = TargetId::workload("web");
@@ -423,4 +428,16 @@ fn an_action_that_wants_a_persons_word_waits_for_it() {
     let refusal = world.restart("web").unwrap_err();
     assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Approval, None));
     assert!(!allowed(&world));
+}
+
+#[test]
+fn an_interlock_holds_up_what_disrupts_and_nothing_else() {
+    let mut world = World::new();
+    world.interlock = Some("line: no word".into());
+    assert_eq!(world.rule("web"), Some(Rule::Interlock));
+    let mut notify = proposal(NOTIFY, &TargetId::workload("web"));
+    notify.params = vec![("to".into(), Value::text("pager"))];
+    assert!(world.check(&healer(), &notify).is_ok());
+    let ordered = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
+    assert!(world.check(&operator(), &ordered).is_ok(), "a person knows the line");
 }

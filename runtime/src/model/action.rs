@@ -144,6 +144,8 @@ pub enum Rule {
     Lease,
     /// The same action on the same target was a moment ago.
     Cooldown,
+    /// The production line says not now, or does not say.
+    Interlock,
     /// Another replica of its group is under repair.
     Replica,
     /// Too many incidents at once: whatever is going on, more of the same makes it worse.
@@ -169,6 +171,7 @@ impl fmt::Display for Rule {
             Self::BootGrace => "boot-grace",
             Self::Lease => "lease",
             Self::Cooldown => "cooldown",
+            Self::Interlock => "interlock",
             Self::Replica => "replica",
             Self::Storm => "storm",
             Self::Maintenance => "maintenance",

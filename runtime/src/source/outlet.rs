@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{ProbeResult, SourceEvent};
+use super::{InterlockResult, ProbeResult, SourceEvent};
 use crate::model::{Batch, Line};
 
 /// Whether anybody still listens.
@@ -52,6 +52,14 @@ impl Outlet {
     /// A probe's word may be what a proof waits for, so it waits for room.
     pub(super) async fn probe(&self, result: ProbeResult) -> Open {
         match self.events.send(SourceEvent::Probe(result)).await {
+            Ok(()) => Open::Yes,
+            Err(_) => Open::No,
+        }
+    }
+
+    /// An interlock's word holds up a repair, so it waits for room.
+    pub(super) async fn interlock(&self, result: InterlockResult) -> Open {
+        match self.events.send(SourceEvent::Interlock(result)).await {
             Ok(()) => Open::Yes,
             Err(_) => Open::No,
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use self::kind::Prober;
+pub(super) use self::kind::Prober;
 use super::outlet::{Open, Outlet};
 use super::read::Said;
 use super::series::{Registry, Values};

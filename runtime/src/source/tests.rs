@@ -62,6 +62,7 @@ impl Story {
         let config = SourceConfig {
             proc_root: proc.root().to_owned(),
             sys_root: proc.path("sys"),
+            interlocks: vec![],
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
             kmsg: Some(KmsgConfig { path: proc.path("kmsg"), place: proc.path("place") }),
@@ -270,6 +271,7 @@ async fn dropping_the_last_control_ends_all_of_it() {
 fn series_are_the_same_for_the_same_configuration() {
     let config = SourceConfig {
         proc_root: PathBuf::from("/proc"),
+        interlocks: vec![],
         period_ms: 1000,
         filesystems: vec![PathBuf::from("/"), PathBuf::from("/data")],
         kmsg: None,

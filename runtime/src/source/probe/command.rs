@@ -15,7 +15,7 @@ use crate::source::command::{End, Ended, Heard, Program};
 
 const DETAIL_CHARS_MAX: usize = 200;
 
-pub(super) struct CommandProbe {
+pub(in crate::source) struct CommandProbe {
     program: Program,
 }
 

@@ -76,3 +76,26 @@ async fn a_probe_that_cannot_be_asked_has_no_reading() {
         assert_eq!(ask(&kind, LONG).await.good, None, "{kind:?}");
     }
 }
+
+#[tokio::test]
+async fn a_file_is_good_while_it_says_what_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("idle");
+    let alive = watch::channel(false).1;
+    let ask = async |expect: FileExpect| {
+        let kind = ProbeKind::File { path: path.clone(), expect };
+        Prober::new(&kind, &alive).ask(Duration::from_secs(30)).await.good
+    };
+    let says = |text: &str| FileExpect::Present(Some(text.into()));
+    assert_eq!(ask(FileExpect::Present(None)).await, Some(false));
+    assert_eq!(ask(FileExpect::Absent).await, Some(true));
+    std::fs::write(&path, "state=idle\n").unwrap();
+    assert_eq!(ask(FileExpect::Present(None)).await, Some(true));
+    assert_eq!(ask(FileExpect::Absent).await, Some(false));
+    assert_eq!(ask(says("idle")).await, Some(true));
+    assert_eq!(ask(says("busy")).await, Some(false));
+    // A folder is there and cannot be read: nothing is known.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(ask(FileExpect::Present(None)).await, None);
+}
