@@ -1,15 +1,27 @@
 //! The ladder of each kind of trouble, as a site writes it and as it is built in.
 //!
+//! Built in, where a site has no row of its own (`notify` where it is set):
+//!
+//! | kind | on | steps |
+//! |---|---|---|
+//! | `process.gone`, `probe.failing` | a workload | restart, 5 times, pause 1 s doubling to 60 s; notify; give up |
+//! | `leak.*` | a workload | restart, once in the window; notify; give up |
+//! | `leak.*`, `host.*`, `link.*`, `log.*`, `probe.silent` | anything | notify; give up. Nothing is restarted: the box or a link is not mended by it, and words are no proof that a workload is ill. Trouble of the same target that has a remedy comes first |
+//! | `external.*` | anything | wait, and after `external_notify_s` notify; what depends on it is never restarted |
+//!
 //! Invariant: a row's steps are climbed in their order, so they are written
 //! cheapest first.
 
 use std::collections::BTreeMap;
 
 use homeostat_sdk::Error;
+use homeostat_sdk::text::selects;
 use serde::Deserialize;
 
 const ROWS_MAX: usize = 64;
 const STEPS_MAX: usize = 16;
+/// What a person looks at.
+const TOLD: &[&str] = &["host.", "leak.", "link.", "log."];
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +39,17 @@ pub struct Config {
     pub blocked_wait_s: f64,
     /// How often to look at what is not ours to repair.
     pub external_wait_s: f64,
+    /// Whom `notify` names is told of it once it has lasted so long.
+    pub external_notify_s: f64,
+}
+
+/// The row that holds for one finding.
+#[derive(Clone, Debug)]
+pub struct Rungs {
+    pub steps: Vec<Step>,
+    /// It only tells somebody, and no site asked for it: trouble of the same
+    /// root that has a remedy comes first.
+    pub gives_way: bool,
 }
 
 /// What is done about one kind of trouble.
@@ -73,6 +96,7 @@ impl Default for Config {
             window_s: 3_600.0,
             blocked_wait_s: 5.0,
             external_wait_s: 30.0,
+            external_notify_s: 300.0,
         }
     }
 }
@@ -100,6 +124,7 @@ impl Config {
             ("window_s", self.window_s),
             ("blocked_wait_s", self.blocked_wait_s),
             ("external_wait_s", self.external_wait_s),
+            ("external_notify_s", self.external_notify_s),
         ] {
             // Below, a healer would be asked as fast as it answers.
             if !is_pause(seconds) {
@@ -122,32 +147,43 @@ impl Config {
         Ok(())
     }
 
-    /// The steps for trouble of `kind` on `target`; none is no row at all.
-    pub fn steps(&self, kind: &str, target: &str) -> Option<Vec<Step>> {
+    /// The rungs for trouble of `kind` on `target`; none is no row at all.
+    pub fn rungs(&self, kind: &str, target: &str) -> Option<Rungs> {
         let fits = |row: &&Row| selects(&row.kind, kind) && selects(&row.target, target);
         match self.ladder.iter().find(fits) {
-            Some(row) => Some(row.steps.clone()),
+            Some(row) => Some(Rungs { steps: row.steps.clone(), gives_way: false }),
             None if self.builtin => self.built_in(kind, target),
             None => None,
         }
     }
 
-    fn built_in(&self, kind: &str, target: &str) -> Option<Vec<Step>> {
-        let tell = self.notify.as_deref().map(Step::tell);
+    fn built_in(&self, kind: &str, target: &str) -> Option<Rungs> {
+        let mends = |step: Step| Rungs {
+            steps: [step].into_iter().chain(self.tell()).collect(),
+            gives_way: false,
+        };
+        let tells = || Rungs { steps: self.tell().into_iter().collect(), gives_way: true };
+        let is_workload = target.starts_with("workload:");
         match kind {
-            "process.gone" | "probe.failing" if target.starts_with("workload:") => {
-                Some([Step::restart()].into_iter().chain(tell).collect())
-            }
+            "process.gone" | "probe.failing" if is_workload => Some(mends(Step::restart(5))),
+            // It will leak again: that is news for a person.
+            kind if kind.starts_with("leak.") && is_workload => Some(mends(Step::restart(1))),
             // Nobody knows that anything is wrong but the probe: a person looks.
-            "probe.silent" => Some(tell.into_iter().collect()),
+            "probe.silent" => Some(tells()),
+            kind if TOLD.iter().any(|family| kind.starts_with(family)) => Some(tells()),
             _ => None,
         }
+    }
+
+    /// Tells the person whom the site names.
+    pub fn tell(&self) -> Option<Step> {
+        self.notify.as_deref().map(Step::tell)
     }
 }
 
 impl Step {
-    fn restart() -> Self {
-        Self { attempts: 5, ..Self::of("workload.restart") }
+    fn restart(attempts: u32) -> Self {
+        Self { attempts, ..Self::of("workload.restart") }
     }
 
     fn tell(to: &str) -> Self {
@@ -196,11 +232,4 @@ pub fn to_ms(seconds: f64) -> u64 {
 
 fn is_pause(seconds: f64) -> bool {
     (0.1..=31_536_000.0).contains(&seconds)
-}
-
-fn selects(selector: &str, text: &str) -> bool {
-    match selector.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => selector == text,
-    }
 }

@@ -2,7 +2,7 @@
 //! the next rung, and in the end a person.
 //!
 //! ```text
-//!  not ours (external) ─▶ wait          no row for the kind ─▶ decline
+//!  not ours (external) ─▶ wait, tell    no row for the kind ─▶ decline
 //!  first step with tries left:
 //!     not permitted for now ─▶ wait     not permitted at all ─▶ next step
 //!     its pause still runs  ─▶ wait     else ─▶ act
@@ -15,6 +15,7 @@
 mod config;
 mod rung;
 
+use homeostat_sdk::text::short;
 use homeostat_sdk::{Decision, Error, Finding, Healer, Incident, healer};
 
 pub use config::Config;
@@ -56,11 +57,13 @@ impl Healer for Ladder {
             };
         };
         // The worst that there is a row for.
-        let row = wrong.iter().find_map(|finding| {
-            Some((*finding, self.config.steps(&finding.kind, &finding.target)?))
-        });
-        match row {
-            Some((finding, steps)) => self.climb(incident, finding, &steps),
+        let rows = || {
+            wrong.iter().filter_map(|finding| {
+                Some((*finding, self.config.rungs(&finding.kind, &finding.target)?))
+            })
+        };
+        match rows().find(|(_, row)| !row.gives_way).or_else(|| rows().next()) {
+            Some((finding, row)) => self.climb(incident, finding, &row.steps),
             None => Decision::Decline(format!("no ladder for {}", first.kind)),
         }
     }
@@ -74,11 +77,24 @@ impl Ladder {
         let name = short(&outside.target);
         let root = short(&incident.root);
         let why = if outside.target == incident.root {
+            if let Some(told) = self.tell_of_outside(incident, outside) {
+                return Some(told);
+            }
             format!("{name} is not ours to repair: waiting for it to come back")
         } else {
             format!("{root} needs {name}, which is failing and not ours to repair")
         };
         Some(Decision::wait(to_ms(self.config.external_wait_s), why))
+    }
+
+    /// An outage that lasts is told, and waited for all the same.
+    fn tell_of_outside(&self, incident: &Incident, outside: &Finding) -> Option<Decision> {
+        let for_ms = incident.now.age_ms.saturating_sub(incident.opened.age_ms);
+        let step = self.config.tell().filter(|_| for_ms >= to_ms(self.config.external_notify_s))?;
+        match Rung::new(incident, &step, &self.config).stand(outside) {
+            rung::Stand::Decide(told @ Decision::Act(_)) => Some(told),
+            _ => None,
+        }
     }
 
     fn climb(&self, incident: &Incident, finding: &Finding, steps: &[Step]) -> Decision {
@@ -96,10 +112,6 @@ impl Ladder {
         };
         Decision::GiveUp(format!("{}: {tried}", finding.message))
     }
-}
-
-fn short(target: &str) -> &str {
-    target.split_once(':').map_or(target, |(_, name)| name)
 }
 
 healer!(Ladder);

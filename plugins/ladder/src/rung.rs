@@ -3,10 +3,10 @@
 //! Invariant: a try whose end nobody saw counts as one, and is never followed
 //! at once by another.
 
+use homeostat_sdk::text::short;
 use homeostat_sdk::{Attempt, Decision, Finding, Incident, Proposal};
 
 use crate::config::{Config, Step, to_ms};
-use crate::short;
 
 /// Longest text of a notification, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;

@@ -168,6 +168,62 @@ fn a_failing_external_never_burns_the_ladder() {
 }
 
 #[test]
+fn an_outage_that_lasts_is_told_and_waited_for_all_the_same() {
+    let config = r#"{"notify":"pager","external_notify_s":60}"#;
+    let it = || incident("external:db", "external.failing").remedy("notify").remedy(RESTART);
+    let proposal = act(asked(config, it()));
+    assert_eq!((proposal.action.as_str(), proposal.target.as_str()), ("notify", "external:db"));
+    for outcome in ["acting", "proven", "failed", "refused"] {
+        let decision = asked(config, it().attempt("notify", 100, outcome));
+        assert_eq!(waits(&decision).0, 30_000, "{outcome}");
+    }
+    // Nobody to tell, or not allowed: it waits.
+    assert_eq!(waits(&asked(r#"{"external_notify_s":60}"#, it())).0, 30_000);
+    let forbidden = incident("external:db", "external.failing").forbidden("notify", "grant: no");
+    assert_eq!(waits(&asked(config, forbidden)).0, 30_000);
+    // What depends on it is left alone for as long as it lasts.
+    let dependent = gone().finding(Finding::new("external.failing", "external:db", "db is down"));
+    assert_eq!(waits(&asked(config, dependent.remedy("notify"))).0, 30_000);
+}
+
+#[test]
+fn a_leak_of_a_workload_is_restarted_once_and_then_told() {
+    let config = r#"{"notify":"pager"}"#;
+    let it = || incident(DIGITS, "leak.memory").remedy(RESTART).remedy("notify");
+    assert_eq!(act(asked(config, it())).action, RESTART);
+    let told = act(asked(config, it().attempt(RESTART, 90_000, "relapsed")));
+    assert_eq!(told.action, "notify");
+    let full = incident("box", "leak.space").remedy(RESTART).remedy("notify");
+    assert_eq!(act(asked(config, full)).action, "notify");
+}
+
+#[test]
+fn trouble_of_the_box_a_link_or_a_log_is_told_and_nothing_is_restarted() {
+    for (root, kind) in
+        [("box", "host.oom-kill"), ("link:eth0", "link.down"), (DIGITS, "log.cuda-oom")]
+    {
+        let it = || incident(root, kind).remedy(RESTART).remedy("notify");
+        assert_eq!(act(asked(r#"{"notify":"pager"}"#, it())).action, "notify", "{kind}");
+        let Decision::GiveUp(why) = asked("", it()) else { panic!("wanted to give up") };
+        assert_eq!(why, format!("{kind}: there is no remedy on its ladder"));
+    }
+}
+
+#[test]
+fn what_has_a_remedy_comes_before_what_is_only_told() {
+    // The words weigh more, and the restart comes first all the same.
+    let it = incident(DIGITS, "log.cuda-oom")
+        .finding(Finding::new("probe.failing", DIGITS, "no answer").severity(1))
+        .remedy(RESTART)
+        .remedy("notify");
+    assert_eq!(act(asked(r#"{"notify":"pager"}"#, it.clone())).action, RESTART);
+    // Where the site itself wants the words told, they are.
+    let config = json!({"ladder": [{"kind": "log.*", "steps": [
+        {"action": "notify", "params": {"to": "desk"}}]}]});
+    assert_eq!(act(decide::<Ladder>(config, it)).action, "notify");
+}
+
+#[test]
 fn what_it_has_no_row_for_it_declines() {
     let decision = asked("", incident("box", "threshold.disk-full").remedy("notify"));
     assert_eq!(decision, Decision::Decline("no ladder for threshold.disk-full".into()));
@@ -275,5 +331,29 @@ fn write_the_golden_recordings() {
     let recording = Recording { header, steps };
     let (played, _) = recording.play(&mut healer::<Ladder>()).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/gone.jsonl");
+    std::fs::write(path, played.to_text()).unwrap();
+
+    let told = |root, kind| incident(root, kind).remedy(RESTART).remedy("notify");
+    let story = [
+        told(DIGITS, "leak.memory"),
+        told(DIGITS, "leak.memory").attempt(RESTART, 90_000, "relapsed"),
+        told("box", "host.oom-kill"),
+        told("box", "host.oom-kill").attempt("notify", 10, "proven"),
+        told("link:eth0", "link.down"),
+        told(DIGITS, "log.cuda-oom"),
+        told(DIGITS, "log.cuda-oom").finding(Finding::new("probe.failing", DIGITS, "no answer")),
+        told("external:db", "external.failing"),
+        told("external:db", "external.failing").attempt("notify", 10, "proven"),
+    ];
+    let header = Header {
+        homeostat_recording: VERSION,
+        plugin: "ladder".into(),
+        about: "what is built in for each kind".into(),
+        config: json!({"notify": "pager", "external_notify_s": 60}),
+        series: vec![],
+    };
+    let steps = story.into_iter().map(|it| Step::Incident(it.into())).collect();
+    let (played, _) = Recording { header, steps }.play(&mut healer::<Ladder>()).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/kinds.jsonl");
     std::fs::write(path, played.to_text()).unwrap();
 }

@@ -1,6 +1,7 @@
 //! What a site may set, and what holds where it says nothing.
 
 use homeostat_sdk::Error;
+use homeostat_sdk::text::selects;
 use serde::Deserialize;
 
 /// Longest run of readings that is remembered.
@@ -153,13 +154,6 @@ impl Grace {
 
 fn to_ms(seconds: f64) -> u64 {
     (seconds * 1_000.0) as u64
-}
-
-fn selects(selector: &str, text: &str) -> bool {
-    match selector.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => selector == text,
-    }
 }
 
 fn check_seconds(place: &str, fields: &[(&str, Option<f64>)]) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! Invariant: while it has no process, or is meant to have none, its probes
 //! say nothing about it.
 
+use homeostat_sdk::text::short;
 use homeostat_sdk::{CRITICAL, Finding, Mark, WARNING};
 use serde::{Deserialize, Serialize};
 
@@ -250,8 +251,4 @@ fn cut(text: &str) -> String {
 
 fn is_external(target: &str) -> bool {
     target.starts_with("external:")
-}
-
-fn short(target: &str) -> &str {
-    target.split_once(':').map_or(target, |(_, name)| name)
 }

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use homeostat_sdk::latch::LineRule;
+use homeostat_sdk::text::Pattern;
 use homeostat_sdk::{CRITICAL, ERROR, Error};
 use serde::Deserialize;
 
 use crate::message::Message;
-use crate::pattern::Pattern;
 
 const RULES_MAX: usize = 256;
 const TIMES_MAX: u32 = 1_000;
@@ -105,19 +106,21 @@ pub enum When {
 }
 
 #[derive(Debug)]
-pub struct LineRule {
+pub struct LatchRule {
     pub rule: Rule,
-    pub pattern: Pattern,
-    pub source: String,
-    pub times: usize,
-    pub within_ms: u64,
-    pub release: Vec<String>,
+    pub lines: LineRule,
 }
 
 #[derive(Debug, Default)]
 pub struct Rules {
     pub series: Vec<SeriesRule>,
-    pub lines: Vec<LineRule>,
+    pub lines: Vec<LatchRule>,
+}
+
+impl AsRef<LineRule> for LatchRule {
+    fn as_ref(&self) -> &LineRule {
+        &self.lines
+    }
 }
 
 impl Op {
@@ -196,7 +199,7 @@ impl RuleConfig {
         })
     }
 
-    fn over_lines(self) -> Result<LineRule, String> {
+    fn over_lines(self) -> Result<LatchRule, String> {
         let foreign = [
             ("labels", !self.labels.is_empty()),
             ("op", self.op.is_some()),
@@ -211,14 +214,19 @@ impl RuleConfig {
             .release
             .clone()
             .unwrap_or_else(|| RELEASE.iter().map(|mark| (*mark).to_owned()).collect());
-        Ok(LineRule {
-            pattern,
+        let lines = LineRule {
+            name: self.name.clone(),
+            target: self.target.clone(),
             source: self.source.clone(),
+            priority_max: u8::MAX,
+            patterns: vec![pattern],
+            except: Vec::new(),
             times,
             within_ms,
             release,
-            rule: self.common(LINE_MESSAGE)?,
-        })
+            quiet_ms: None,
+        };
+        Ok(LatchRule { lines, rule: self.common(LINE_MESSAGE)? })
     }
 
     fn repeated(&self) -> Result<(usize, u64), String> {
@@ -245,13 +253,6 @@ impl RuleConfig {
             target: self.target,
             name: self.name,
         })
-    }
-}
-
-pub fn selects(selector: &str, text: &str) -> bool {
-    match selector.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => selector == text,
     }
 }
 

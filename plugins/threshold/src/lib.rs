@@ -9,9 +9,9 @@
 mod config;
 mod line;
 mod message;
-mod pattern;
 mod series;
 
+use homeostat_sdk::latch::{Latch, Latches};
 use homeostat_sdk::{
     Detector, Error, Event, Frame, Line, Mark, Report, Resumable, Series, detector,
 };
@@ -19,12 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use config::Config;
 use config::Rules;
-use line::{Latch, Release};
 use series::{Memory, Watch};
 
-/// Latches that are kept: rules × targets that wrote matching lines.
-const LATCHES_MAX: usize = 128;
-const RELEASES_MAX: usize = 256;
 /// A checkpoint has a ceiling of 256 KiB: so many series that are out of the
 /// ordinary go into one, and so many moments of all that are being counted.
 const SAVED_SERIES_MAX: usize = 400;
@@ -35,8 +31,7 @@ pub struct Threshold {
     watches: Vec<Watch>,
     /// Targets of the bound series, and of latches.
     targets: Vec<Target>,
-    latches: Vec<Latch>,
-    releases: Vec<Release>,
+    latches: Latches,
     /// Of series that are not bound yet, by the watch's key.
     kept: Vec<(String, Memory)>,
     age_ms: u64,
@@ -65,8 +60,7 @@ impl Detector for Threshold {
             rules: config.resolve()?,
             watches: Vec::new(),
             targets: Vec::new(),
-            latches: Vec::new(),
-            releases: Vec::new(),
+            latches: Latches::default(),
             kept: Vec::new(),
             age_ms: 0,
         })
@@ -101,7 +95,7 @@ impl Detector for Threshold {
                 self.watches.push(watch);
             }
         }
-        for latch in &self.latches {
+        for latch in self.latches.iter() {
             index(&mut self.targets, &latch.target);
         }
         Ok(())
@@ -134,19 +128,15 @@ impl Resumable for Threshold {
         saved.append(&mut series);
         saved.truncate(SAVED_SERIES_MAX);
         saved.iter_mut().for_each(|(_, memory)| memory.trim(&mut hits_left));
-        let mut lines = self.latches.clone();
-        lines.iter_mut().for_each(|latch| latch.trim(&mut hits_left));
+        let lines = self.latches.save(&mut hits_left);
         State { age_ms: self.age_ms, series: saved, lines }
     }
 
     fn restore(&mut self, state: State) -> Result<(), String> {
         self.age_ms = state.age_ms;
         self.kept = state.series;
-        // A rule that is gone takes its evidence with it.
-        self.latches = state.lines;
-        let rules = &self.rules.lines;
-        self.latches.retain(|latch| rules.iter().any(|rule| rule.rule.name == latch.rule));
-        for latch in &self.latches {
+        self.latches.restore(state.lines, &self.rules.lines);
+        for latch in self.latches.iter() {
             index(&mut self.targets, &latch.target);
         }
         Ok(())
@@ -188,59 +178,17 @@ impl Threshold {
         if let Some(target) = self.targets.iter_mut().find(|it| it.name == line.target) {
             target.touched = true;
         }
-        for rule in self.rules.lines.iter().filter(|rule| line::matches(rule, line)) {
-            let over = |it: &Release| it.concerns(rule, &line.target) && line.age_ms < it.age_ms;
-            if self.releases.iter().any(over) {
-                continue;
-            }
-            let mine = |it: &Latch| it.rule == rule.rule.name && it.target == line.target;
-            match self.latches.iter().position(mine) {
-                Some(at) => self.latches[at].hit(line, rule),
-                None if self.latches.len() < LATCHES_MAX => {
-                    self.latches.push(Latch::of(line, rule));
-                }
-                None => homeostat_sdk::log::warn(format!(
-                    "rule {:?} forgets a line of {}: {LATCHES_MAX} are kept",
-                    rule.rule.name, line.target
-                )),
-            }
+        if self.latches.line(line, &self.rules.lines) {
             let target = index(&mut self.targets, &line.target);
             self.targets[target].touched = true;
         }
     }
 
     fn mark(&mut self, mark: &Mark) {
-        let release =
-            Release { what: mark.what.clone(), target: mark.target.clone(), age_ms: mark.age_ms };
-        for target in self.targets.iter_mut().filter(|it| it.name == mark.target) {
-            target.touched = true;
-        }
-        let rules = &self.rules.lines;
-        if !rules.iter().any(|rule| rule.release.contains(&mark.what)) {
-            return;
-        }
-        self.latches.retain_mut(|latch| {
-            let rule = rules.iter().find(|rule| rule.rule.name == latch.rule);
-            let concerned = rule.is_none_or(|rule| release.concerns(rule, &latch.target));
-            if !concerned {
-                return true;
-            }
-            let left = !latch.release(mark.age_ms);
-            // What is released is judged, and found well.
-            if let Some(target) = self.targets.iter_mut().find(|it| it.name == latch.target) {
-                target.touched = true;
-            }
-            left
-        });
-        self.remember(release);
-    }
-
-    fn remember(&mut self, release: Release) {
-        let known = |it: &Release| it.what == release.what && it.target == release.target;
-        match self.releases.iter().position(known) {
-            Some(at) => self.releases[at].age_ms = self.releases[at].age_ms.max(release.age_ms),
-            None if self.releases.len() < RELEASES_MAX => self.releases.push(release),
-            None => {}
+        // What is released is judged, and found well.
+        let released = self.latches.mark(mark, &self.rules.lines);
+        for target in &mut self.targets {
+            target.touched |= target.name == mark.target || released.contains(&target.name);
         }
     }
 
@@ -251,11 +199,11 @@ impl Threshold {
         for watch in numbers.filter(|watch| self.targets[watch.target].touched) {
             report.findings.extend(watch.finding(&self.rules.series[watch.rule]));
         }
-        for latch in &self.latches {
+        for latch in self.latches.iter() {
             let touched = self.targets.iter().any(|it| it.touched && it.name == latch.target);
             let rule = self.rules.lines.iter().find(|rule| rule.rule.name == latch.rule);
             if let Some(rule) = rule.filter(|_| touched) {
-                report.findings.extend(latch.finding(rule));
+                report.findings.extend(line::finding(latch, rule));
             }
         }
         for target in &self.targets {

@@ -3,9 +3,6 @@
 //!
 //! Invariant: a gap that nobody could fill is refused when it is configured.
 
-/// Longest line of text that is quoted in a message or as evidence.
-const QUOTE_BYTES_MAX: usize = 256;
-
 const GAPS: &[&str] =
     &["target", "rule", "count", "within", "value", "raise", "unit", "series", "line"];
 
@@ -59,21 +56,6 @@ impl Message {
     }
 }
 
-/// A number as a person wants it: at most three decimals, no idle zeros.
-pub fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text.is_empty() || text == "-0" { "0".into() } else { text.into() }
-}
-
-/// The beginning of a line, cut between letters, on one line of its own.
-pub fn quote(line: &str) -> String {
-    let start = &line[..line.floor_char_boundary(QUOTE_BYTES_MAX)];
-    let cut = if start.len() < line.len() { "…" } else { "" };
-    let plain = start.chars().map(|it| if it.is_control() { ' ' } else { it });
-    plain.chain(cut.chars()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,16 +74,5 @@ mod tests {
             let expected = text == "{value";
             assert_eq!(Message::parse(text).is_ok(), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn numbers_and_quotes_are_short() {
-        let numbers =
-            [(0.9, "0.9"), (90.0, "90"), (1.0 / 3.0, "0.333"), (0.0, "0"), (-0.0001, "0")];
-        for (value, expected) in numbers {
-            assert_eq!(number(value), expected);
-        }
-        assert_eq!(quote(&"ü".repeat(200)).chars().count(), 129);
-        assert_eq!(quote("a\u{1b}[31mb\n"), "a [31mb ");
     }
 }

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
+use homeostat_sdk::latch::{forget, trim};
+use homeostat_sdk::text::{number, selects, short};
 use homeostat_sdk::{Finding, Series};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{SeriesRule, When, selects};
-use crate::message::number;
+use crate::config::{SeriesRule, When};
 
 /// A pause in the readings longer than so many periods, and than the floor,
 /// breaks what lasts: nobody knows what happened meanwhile.
@@ -169,24 +170,4 @@ pub fn watches(rule: &SeriesRule, series: &Series) -> bool {
     selects(&rule.series, &series.name)
         && selects(&rule.rule.target, &series.target)
         && rule.labels.iter().all(labelled)
-}
-
-/// Drops what is older than the window, and what exceeds the count.
-pub fn forget(hits: &mut VecDeque<u64>, age_ms: u64, times: usize, within_ms: u64) {
-    while hits.front().is_some_and(|hit| age_ms.saturating_sub(*hit) > within_ms)
-        || hits.len() > times
-    {
-        hits.pop_front();
-    }
-}
-
-/// Keeps the newest that still have room.
-pub fn trim(hits: &mut VecDeque<u64>, left: &mut usize) {
-    let kept = hits.len().min(*left);
-    hits.drain(..hits.len() - kept);
-    *left -= kept;
-}
-
-pub fn short(target: &str) -> &str {
-    target.split_once(':').map_or(target, |(_, name)| name)
 }

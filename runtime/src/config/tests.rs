@@ -599,7 +599,7 @@ fn the_shipped_file_is_good_as_it_is_and_with_its_examples() {
         let is_value = text.contains(" = ") && !text.starts_with('#');
         assert!(!is_value || lines.contains(&line), "line {line} is not shown: {text}");
     }
-    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (2, 1, 1));
+    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (6, 1, 1));
     // What it calls a default is one.
     let bare = good("box.mode = \"observe\"");
     assert_eq!(config.paths.state, bare.paths.state);

@@ -76,9 +76,7 @@ impl Incidents {
         }
         let now = record.at;
         self.change(id, now, |it| match event {
-            Event::IncidentJoined { sighting, .. } => {
-                it.findings.insert(sighting.reference(), sighting.finding.clone());
-            }
+            Event::IncidentJoined { sighting, .. } => it.joined(sighting),
             Event::HealerAsked { healer, .. } => {
                 it.pending = None;
                 it.phase = Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
@@ -218,6 +216,21 @@ impl Incidents {
 }
 
 impl Incident {
+    /// Trouble of a kind that this incident never had is news to whoever waits
+    /// or gave up: words in a log were told to a person, and now the process is
+    /// gone. What it had before is none, or a probe that flutters would undo
+    /// every wait; and what waits for a person's word goes on waiting for it.
+    fn joined(&mut self, sighting: &Sighting) {
+        let finding = &sighting.finding;
+        let news =
+            self.is_about(finding) && self.findings.values().all(|it| it.kind != finding.kind);
+        self.findings.insert(sighting.reference(), finding.clone());
+        let asleep = matches!(self.phase, Phase::Waiting { .. } | Phase::Stuck { .. });
+        if news && asleep && self.pending.is_none() {
+            self.look_anew();
+        }
+    }
+
     fn look_anew(&mut self) {
         self.pending = None;
         self.declined.clear();

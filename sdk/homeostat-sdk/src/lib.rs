@@ -53,11 +53,15 @@ pub mod export;
 mod frame;
 mod heal;
 mod healer;
+pub mod latch;
+pub mod level;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod recording;
+pub mod sight;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testkit;
+pub mod text;
 mod types;
 
 pub use detector::{Detector, NoConfig, Resumable};

@@ -318,6 +318,35 @@ fn what_clears_by_itself_is_held_and_closed_without_an_attempt() {
 }
 
 #[test]
+fn trouble_of_a_new_kind_is_news_to_who_waits_or_gave_up_and_only_once() {
+    // As the driver takes a healer that gives up.
+    let give_up = |world: &mut World| {
+        let (incident, healer) = world.asked.last().cloned().expect("someone was asked");
+        let why = String::from("a person was told");
+        let decision = Decision::GiveUp { why: why.clone() };
+        world.write(Event::Decided { incident, healer, decision });
+        world.write(Event::IncidentStuck { incident, why });
+        world.settle();
+    };
+    let mut world = World::new();
+    world.raise("log.cuda-oom", &a());
+    give_up(&mut world);
+    assert_eq!(world.phase(), "stuck");
+    world.raise("process.gone", &a());
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
+    give_up(&mut world);
+    world.clear("process.gone", &a()).raise("process.gone", &a());
+    assert_eq!((world.phase(), world.asked.len()), ("stuck", 2), "it is known by now");
+    assert_eq!(world.incidents.open().count(), 1);
+
+    let mut world = World::new();
+    world.raise("log.cuda-oom", &a());
+    world.decide(Decision::Wait { ms: 60_000, why: "told".into() });
+    world.raise("probe.failing", &a());
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
+}
+
+#[test]
 fn a_wait_ends_by_the_clock_and_the_healer_is_asked_again() {
     let mut world = World::new();
     world.raise("process.gone", &a());

@@ -111,6 +111,12 @@ impl FrameMaker {
         self
     }
 
+    /// Gives the latest line another priority than 6.
+    pub fn weighing(mut self, priority: u8) -> Self {
+        self.0.lines.last_mut().expect("a line comes before its priority").priority = priority;
+        self
+    }
+
     pub fn mark(self, target: &str, what: &str) -> Self {
         self.mark_with::<&str, bool>(target, what, [])
     }
