@@ -14,6 +14,7 @@ mod device_reading;
 mod disk;
 mod doctor;
 mod drill;
+mod first_party;
 mod guard;
 mod hang;
 mod intent;
