@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use homeostat::model::{Command, Event, Origin};
 use homeostat_tests::load::Load;
-use homeostat_tests::{Plan, TestBox, port, process, program, wait};
+use homeostat_tests::{PATIENCE, Plan, TestBox, port, process, program, wait};
 use model_server::fault::Fault;
 use rustix::process::Signal;
 use serde_json::json;
@@ -164,7 +164,9 @@ fn a_steady_load() {
     let mut control = Control::begin("a steady load");
     let folder = control.house.folder().to_owned();
     let mut load = Load::on(control.house.servers(), 50, 2_000, &folder).expect("a client starts");
-    control.keep(|house| house.server("digits").answers().expect("it serves under load"));
+    control.keep(|house| {
+        house.server("digits").answers_within(PATIENCE).expect("it serves under load")
+    });
     load.end();
     control.end();
 }
@@ -269,8 +271,14 @@ fn a_server_that_is_slow_and_in_time() {
 
 #[test]
 fn a_single_probe_that_fails() {
-    let control = Control::begin("a single bad probe");
-    // Shorter than a probe's period: one of them sees it at most.
+    let house = plan()
+        .with(|settings| {
+            // So seldom that one reading at most falls into the lapse.
+            settings.named("workload", "digits")["probe"][0]["period_ms"] = 5_000.into();
+        })
+        .raise();
+    house.until_watched("digits");
+    let control = Control::on("a single bad probe", house);
     control.house.server("digits").breaks(Fault::NotReady);
     control.house.server("digits").breaks(Fault::Heal);
     control.rest();

@@ -38,7 +38,8 @@ fn killed_at_two_hundred_random_moments_nothing_is_lost_and_nothing_done_twice()
         .raise();
     house.until_serving("digits");
     let steady = house.until_serving("steady");
-    let mut load = Load::on(house.servers(), 20, 2_000, house.folder()).expect("it can be started");
+    let mut load =
+        Load::on(house.servers(), 20, 10_000, house.folder()).expect("it can be started");
 
     let mut breaks = 0;
     for kill in 0..kills.unwrap_or(KILLS) {

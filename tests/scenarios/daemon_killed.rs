@@ -3,7 +3,7 @@
 
 use homeostat::failpoint::Failpoint;
 use homeostat::model::Event;
-use homeostat_tests::Plan;
+use homeostat_tests::{PATIENCE, Plan};
 use model_server::fault::Fault;
 
 #[test]
@@ -12,7 +12,7 @@ fn a_daemon_that_is_killed_finds_its_workloads_and_goes_on() {
     let pid = house.until_serving("digits");
     for _ in 0..5 {
         house.kill_daemon();
-        house.server("digits").answers().expect("it serves without a daemon");
+        house.server("digits").answers_within(PATIENCE).expect("it serves without a daemon");
         house.start(&[]);
         assert_eq!(house.until_serving("digits"), pid);
     }
@@ -37,7 +37,7 @@ fn an_orderly_stop_leaves_the_workloads_running() {
     let mut house = Plan::usual().raise();
     let pid = house.until_serving("digits");
     house.stop_daemon();
-    house.server("digits").answers().expect("it serves without a daemon");
+    house.server("digits").answers_within(PATIENCE).expect("it serves without a daemon");
     house.start(&[]);
     assert_eq!(house.until_serving("digits"), pid);
     let records = house.check();

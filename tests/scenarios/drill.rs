@@ -109,7 +109,7 @@ fn a_drill_has_its_bound_and_waits_for_no_repair_of_its_own() {
     assert!(code == Some(1) && said.contains("a hang may last 60 s"), "{said}");
     // In observe nothing heals it: it goes on by itself.
     let before = house.now();
-    let (code, said) = inject(&house, &["hang", "digits", "--for", "3s"]);
+    let (code, said) = inject(&house, &["hang", "digits", "--for", "15s"]);
     assert_eq!(code, Some(0), "{said}");
     let root = TargetId::workload("digits");
     let opened = |event: &Event| match event {

@@ -1,15 +1,15 @@
 //! The other end of sd_notify(3): a service manager that only listens.
 
-use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use crate::wait::{Seen, wait_until};
 
 pub struct Notify {
-    socket: UnixDatagram,
+    heard: Receiver<String>,
     /// What `NOTIFY_SOCKET` is to say.
     pub name: String,
 }
@@ -27,22 +27,24 @@ impl Notify {
         Self::over(socket, format!("@{name}"))
     }
 
+    /// Heard by a thread from the start: the kernel keeps ten datagrams for a
+    /// socket that nobody reads, and drops the rest.
     fn over(socket: UnixDatagram, name: String) -> Self {
-        socket.set_nonblocking(true).expect("a socket can be set so");
-        Self { socket, name }
+        let (tell, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len) = socket.recv(&mut buffer) {
+                if tell.send(String::from_utf8_lossy(&buffer[..len]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { heard, name }
     }
 
     /// What came since the last call.
     pub fn received(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            match self.socket.recv(&mut buffer) {
-                Ok(len) => all.push(String::from_utf8_lossy(&buffer[..len]).into_owned()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return all,
-                Err(error) => panic!("the socket cannot be heard: {error}"),
-            }
-        }
+        self.heard.try_iter().collect()
     }
 
     /// Adds to `all` until `wanted` holds of it.

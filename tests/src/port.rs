@@ -7,8 +7,6 @@ use std::net::TcpListener;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::program;
-
 const FIRST: u16 = 21_000;
 const COUNT: u16 = 8_000;
 
@@ -20,8 +18,9 @@ pub struct Port {
 }
 
 pub fn lease() -> Port {
-    let folder = program::target().join("test-ports");
-    fs::create_dir_all(&folder).expect("the target folder can be written");
+    // One folder for all checkouts of this machine: they share its ports.
+    let folder = std::env::temp_dir().join("homeostat-test-ports");
+    fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
     // Stories start at different places, so that they seldom collide.
     let from = u16::try_from(std::process::id() % u32::from(COUNT)).expect("less than COUNT");
     for step in 0..COUNT {

@@ -330,22 +330,23 @@ impl TestBox {
     /// executed had its permit. Gives back the journal.
     #[track_caller]
     pub fn check(&self) -> Vec<Record> {
+        // Before the journal: what was started by now has its permit there.
+        let starts: Vec<Start> = self.plan.servers.iter().flat_map(Server::starts).collect();
         let records = self.journal();
         journal::check(&records);
-        self.check_ledger(&records);
+        Self::check_ledger(&starts, &records);
         records
     }
 
     #[track_caller]
-    fn check_ledger(&self, records: &[Record]) {
-        let starts: Vec<Start> = self.plan.servers.iter().flat_map(Server::starts).collect();
-        let doubled = record::doubled(&starts);
+    fn check_ledger(starts: &[Start], records: &[Record]) {
+        let doubled = record::doubled(starts);
         assert!(doubled.is_empty(), "executed twice: {doubled:?}\n{starts:#?}");
         if records.iter().any(|record| matches!(record.event, Event::JournalGap { .. })) {
             return;
         }
         let permits = journal::permits(records);
-        for start in &starts {
+        for start in starts {
             let attempt = start.attempt.as_deref().and_then(|text| text.parse().ok());
             let known = attempt.is_some_and(|attempt| permits.contains(&attempt));
             assert!(known, "no permit for {start:?}\n{}", journal::show(records));

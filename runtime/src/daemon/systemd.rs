@@ -73,10 +73,10 @@ impl Systemd {
         Told { systemd, task }
     }
 
-    fn say(&self, text: &str) {
-        // Dropped when there is no room: news comes again, and a watchdog that
-        // is never heard is what a watchdog is for.
-        let _ = self.socket.send_to_addr(text.as_bytes(), &self.to);
+    /// Whether there was room for it: what is dropped is said again, and a
+    /// watchdog that is never heard is what a watchdog is for.
+    fn say(&self, text: &str) -> bool {
+        self.socket.send_to_addr(text.as_bytes(), &self.to).is_ok()
     }
 }
 
@@ -101,13 +101,11 @@ async fn watch_over(
         let status = {
             let view = view.borrow_and_update();
             if !ready && is_settled(&view, plugins) {
-                ready = true;
-                systemd.say("READY=1");
+                ready = systemd.say("READY=1");
             }
             status(&view)
         };
-        if status != said {
-            systemd.say(&format!("STATUS={status}"));
+        if status != said && systemd.say(&format!("STATUS={status}")) {
             said = status;
         }
         tokio::select! {

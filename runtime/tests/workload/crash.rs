@@ -16,6 +16,7 @@ const LEDGER: &str = "echo $HOMEOSTAT_ATTEMPT >>$D/ledger; echo up; exec sleep 1
 async fn a_dead_shims_workload_is_adopted_and_its_end_is_seen() {
     let mut rig = Rig::new(LEDGER).await;
     let pid = rig.start(1).await;
+    rig.line("up").await;
     let shim = rig.status().shim_pid.expect("a shim");
     kill(shim, Signal::KILL);
     assert_eq!(rig.adopted().await, pid);
@@ -70,6 +71,7 @@ async fn a_shim_and_its_workload_that_die_together_are_told() {
 async fn shim_and_daemon_dead_together_lose_no_workload() {
     let mut rig = Rig::new(LEDGER).await;
     let pid = rig.start(1).await;
+    rig.line("up").await;
     let shim = rig.status().shim_pid.expect("a shim");
     rig.workloads = None;
     kill(shim, Signal::KILL);

@@ -38,7 +38,7 @@ async fn a_staged_hang_holds_the_whole_tree_and_lets_it_go() {
     let mut rig = Rig::new(COUNTING).await;
     rig.start(1).await;
     rig.line("3").await;
-    rig.workloads().drill("a", DrillFault::Hang { ms: 500 }).await.expect("it runs");
+    rig.workloads().drill("a", DrillFault::Hang { ms: 5_000 }).await.expect("it runs");
     eventually("all of it stands still", || all_stand_still(&rig));
     eventually("all of it goes on", || !rig.members().into_iter().any(stopped));
     let next = (rig.lines.len() + 50).to_string();
@@ -64,7 +64,7 @@ async fn what_is_held_is_let_go_though_daemon_and_shim_die() {
     let mut rig = Rig::new(COUNTING).await;
     rig.start(1).await;
     rig.line("3").await;
-    rig.workloads().drill("a", DrillFault::Hang { ms: 1_500 }).await.expect("it runs");
+    rig.workloads().drill("a", DrillFault::Hang { ms: 5_000 }).await.expect("it runs");
     eventually("all of it stands still", || all_stand_still(&rig));
     kill(rig.status().shim_pid.expect("a shim"), Signal::KILL);
     rig.open().await;
