@@ -128,11 +128,16 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         durable,
         stop: stopped,
     };
-    let driver = tokio::spawn(Driver::new(start, outlets).run(inlets));
+    let mut driver = tokio::spawn(Driver::new(start, outlets).run(inlets));
 
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // A daemon that shows an old view and heals nothing is worse than none.
+        ended = &mut driver => {
+            ended.context("the driver ended badly")?;
+            anyhow::bail!("the driver ended, and nobody had told it to");
+        }
     }
     if let Some(told) = told {
         told.stopping();

@@ -222,3 +222,34 @@ fn while_the_line_says_not_now_nothing_disrupting_is_done() {
     assert_eq!(house.server("digits").starts().len(), 2);
     house.check();
 }
+
+#[test]
+fn two_replicas_that_hang_at_once_are_repaired_one_after_the_other() {
+    let replica = |plan: Plan, name: &str| {
+        plan.with(|settings| {
+            settings.named("workload", name).insert("replicas".into(), "cameras".into());
+        })
+    };
+    let plan = replica(replica(Plan::usual().server("second"), "digits"), "second");
+    let house = plan.raise();
+    house.until_watched("digits");
+    house.until_watched("second");
+    let before = house.now();
+    for name in ["digits", "second"] {
+        house.server(name).breaks(Fault::Hang);
+    }
+    let first = house.until_healed("digits", before);
+    let second = house.until_healed("second", before);
+    let records = house.check();
+    let span = |incident: IncidentId| {
+        let seqs = records.iter().filter_map(|record| match &record.event {
+            Event::Permitted { incident: Some(of), .. } if *of == incident => Some(record.seq),
+            Event::IncidentRecovered { incident: of, .. } if *of == incident => Some(record.seq),
+            _ => None,
+        });
+        let seqs: Vec<_> = seqs.collect();
+        (seqs[0], seqs[seqs.len() - 1])
+    };
+    let (first, second) = (span(first), span(second));
+    assert!(first.1 < second.0 || second.1 < first.0, "from permit to proof: {first:?} {second:?}");
+}

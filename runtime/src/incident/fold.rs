@@ -96,6 +96,8 @@ impl Incidents {
                 it.look_anew();
             }
             Event::IncidentRecovered { attempt, .. } => {
+                // A late yes would act on what is well.
+                it.pending = None;
                 it.judge(*attempt, AttemptOutcome::Recovered, "");
                 it.phase = Phase::Recovered { attempt: *attempt, since_age_ms: now.age_ms };
             }

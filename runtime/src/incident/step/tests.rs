@@ -523,6 +523,24 @@ fn a_persons_no_takes_the_action_out_and_the_healer_goes_on() {
 }
 
 #[test]
+fn what_recovered_by_itself_waits_for_no_persons_word() {
+    let mut world = World::new();
+    world.raise("probe.failing", &a());
+    let (incident, healer) = world.asked[0].clone();
+    let refusal = Refusal { rule: Rule::Mode, detail: "suggest".into(), retry_age_ms: None };
+    let origin = Origin::Healer { plugin: healer, incident };
+    let (of, proposal) = (Some(incident), restart(&a()));
+    world.write(Event::Refused { incident: of, origin, proposal, refusal });
+    assert!(world.incidents.get(incident).unwrap().pending.is_some());
+    world.clear("probe.failing", &a());
+    assert_eq!(world.phase(), "recovered");
+    assert!(
+        world.incidents.get(incident).unwrap().pending.is_none(),
+        "a late yes acts on what is well"
+    );
+}
+
+#[test]
 fn an_incident_that_a_person_closed_stays_closed_until_it_clears_or_gets_worse() {
     let mut world = World::new();
     world.raise("probe.failing", &a());
