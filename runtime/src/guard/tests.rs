@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::action::Rule;
-use crate::model::catalogue::WORKLOAD_RESTART;
-use crate::model::{Instant, TargetKind, Value};
+use crate::model::catalogue::{WORKLOAD_RESTART, WORKLOAD_STOP};
+use crate::model::{Instant, Target, TargetKind, Value};
 
 struct World {
     guard: Guard,
