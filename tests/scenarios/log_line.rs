@@ -7,6 +7,7 @@ use std::path::Path;
 use homeostat::model::{Event, Finding, TargetId};
 use homeostat_tests::plan::path;
 use homeostat_tests::{Plan, TestBox};
+use model_server::fault::Fault;
 use serde_json::{Value, json};
 
 fn rule(source: &str, line: &str) -> Value {
@@ -72,4 +73,34 @@ fn what_the_kernel_said_before_the_detector_came_is_heard_by_it() {
     assert_eq!(finding.target, TargetId::the_box());
     assert!(finding.message.contains("vda: I/O error\\ sector 7"), "{}", finding.message);
     house.check();
+}
+
+#[test]
+fn what_a_line_said_outlives_the_daemon_that_heard_it() {
+    let rule = |name: &str, line: &str| {
+        json!({
+            "name": name, "source": "output", "line": line, "target": "workload:*",
+            "release": ["incident.closed"],
+        })
+    };
+    let rules = json!({ "rules": [rule("cuda", "CUDA error"), rule("nccl", "NCCL error")] });
+    let mut house = Plan::bare().server("digits").detector("threshold", rules).raise();
+    house.until_serving("digits");
+    house.server("digits").breaks(Fault::ErrorLine { text: "CUDA error: device lost".into() });
+    until_raised(&house);
+    house.kill_daemon();
+    house.start(&[]);
+    // Whatever the next instance has forgotten, the report that carries this
+    // one takes back.
+    house.until_serving("digits");
+    house.server("digits").breaks(Fault::ErrorLine { text: "NCCL error: timeout".into() });
+    house.until_event(0, "the second finding", |event| match event {
+        Event::FindingRaised { finding, .. } => (finding.kind == "threshold.nccl").then_some(()),
+        _ => None,
+    });
+    let cleared = house
+        .check()
+        .into_iter()
+        .find(|record| matches!(record.event, Event::FindingCleared { .. }));
+    assert_eq!(cleared, None, "the line does not come twice");
 }

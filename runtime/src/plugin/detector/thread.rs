@@ -1,5 +1,6 @@
 //! The life of a detector's thread.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Saves {
     due_age_ms: Option<u64>,
     /// Observed since the last save.
     unsaved: bool,
+    /// Keys of the findings of the last report.
+    told: BTreeSet<String>,
     /// What is stored made it fail, and could not be removed.
     distrusted: bool,
 }
@@ -66,6 +69,7 @@ impl Life {
                 every_ms: config.checkpoint_ms,
                 due_age_ms: None,
                 unsaved: false,
+                told: BTreeSet::new(),
                 distrusted: false,
             },
         }
@@ -169,6 +173,13 @@ impl Life {
         self.supervision.answered();
         self.plugin.count_call();
         self.saves.unsaved = true;
+        // Evidence that is an edge comes once: what is told is kept before it is
+        // told, or whoever follows this instance would take it back.
+        let told: BTreeSet<String> = report.findings.iter().map(|it| it.key.clone()).collect();
+        if self.pre.is_resumable() && self.saves.told != told {
+            self.saves.told = told;
+            self.save(live)?;
+        }
         // Free first, so that whoever hears of the report finds it so.
         self.mailbox.done();
         let plugin = self.plugin.name.clone();
