@@ -71,7 +71,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
 
     let journal = store.journal();
     let durable = journal.durable();
-    let (leave, leave_seen) = watch::channel(Leave { mode: config.mode, interlock: None });
+    let (leave, leave_seen) = watch::channel(Leave::new(config.mode));
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
     let (executor, in_flight) = Executor::new(
         workloads.clone(),

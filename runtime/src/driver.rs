@@ -11,7 +11,9 @@ mod desired;
 mod detect;
 mod drill;
 mod feed;
+mod inlet;
 mod interlock;
+mod leave;
 mod memory;
 mod proof;
 mod report;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::action::{Ended, Executor, Leave, Unknown};
 use crate::clock::{self, Clock};
@@ -31,6 +33,7 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
+use crate::model::catalogue::{self, Proof};
 use crate::model::{
     AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
     Series, TargetId, Value, View,
@@ -39,29 +42,18 @@ use crate::plugin::PluginEvent;
 use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
-use crate::workload::{WorkloadEvent, WorkloadStatus, Workloads};
+use crate::workload::{WorkloadStatus, Workloads};
 
 pub use command::Request;
 pub use detect::Arrival;
+pub use inlet::Inlets;
+use inlet::Input;
 pub use memory::Memory;
 
 /// How often time alone is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Steps taken on one input; more means that two rules undo each other.
 const STEPS_MAX: u32 = 10_000;
-
-/// What the driver listens to.
-pub struct Inlets {
-    pub sources: mpsc::Receiver<SourceEvent>,
-    pub workloads: mpsc::Receiver<WorkloadEvent>,
-    pub plugins: mpsc::Receiver<PluginEvent>,
-    pub arrivals: mpsc::Receiver<Arrival>,
-    pub ended: mpsc::Receiver<Ended>,
-    pub requests: mpsc::Receiver<Request>,
-    pub durable: watch::Receiver<Durable>,
-    /// Closes when the daemon stops.
-    pub stop: oneshot::Receiver<()>,
-}
 
 /// Whom the driver gives orders to.
 pub struct Outlets {
@@ -130,18 +122,6 @@ pub struct Start {
     pub redactor: Redactor,
 }
 
-enum Input {
-    Source(SourceEvent),
-    Workload(WorkloadEvent),
-    Plugin(PluginEvent),
-    Arrival(Arrival),
-    Ended(Ended),
-    Request(Request),
-    Durable,
-    Tick,
-    Stop,
-}
-
 impl Driver {
     pub fn new(start: Start, out: Outlets) -> Self {
         let Start { config, clock, birth, new_boot, memory, series, conditions, redactor } = start;
@@ -186,8 +166,8 @@ impl Driver {
         let mode = self.config.mode;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.write(Event::DaemonStarted { birth: self.birth, version, mode });
-        self.drop_findings_of_strangers();
-        self.look_at_interlocks();
+        self.drop_findings_of_nobody();
+        self.look_at_leave();
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
         }
@@ -209,7 +189,7 @@ impl Driver {
         loop {
             self.settle();
             self.publish();
-            match next_input(&mut inlets, &mut tick).await {
+            match inlets.next(&mut tick).await {
                 Input::Stop => break,
                 input => self.handle(input, &inlets.durable),
             }
@@ -229,7 +209,7 @@ impl Driver {
             Input::Source(SourceEvent::Probe(result)) => self.take_probe(&result),
             Input::Source(SourceEvent::Interlock(result)) => {
                 self.interlocks.take(result);
-                self.look_at_interlocks();
+                self.look_at_leave();
             }
             Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
@@ -246,10 +226,14 @@ impl Driver {
     /// Writes an event down and makes it state.
     fn write(&mut self, event: Event) -> Record {
         let event = self.redactor.value(event);
+        let word = Self::is_a_persons_word(&event);
         let record = self.out.journal.append(self.clock.now(), event);
         self.memory.apply(&record);
         self.seq = record.seq;
         self.dirty = true;
+        if word {
+            self.look_at_leave();
+        }
         record
     }
 
@@ -306,7 +290,9 @@ impl Driver {
         if let Some(incident) = closed {
             let attrs = vec![("incident".into(), Value::text(incident.id.to_string()))];
             self.mark(incident.root.clone(), "incident.closed", attrs);
-            self.reopen_stuck(|it| it.root != incident.root, &format!("{} closed", incident.id));
+            let why = format!("{} closed", incident.id);
+            let config = Arc::clone(&self.config);
+            self.reopen_stuck(|it| config.graph.depends_on(&it.root, &incident.root), &why);
         }
     }
 
@@ -344,7 +330,8 @@ impl Driver {
     fn take_ended(&mut self, ended: Ended) {
         let Ended { attempt, incident, action, target, outcome, observed } = ended;
         tracing::info!(%attempt, action, %target, ?outcome, "action ended");
-        if matches!(outcome, Outcome::Done { .. }) {
+        let proof = catalogue::spec(&action).map_or(Proof::Nothing, |spec| spec.proof);
+        if matches!(outcome, Outcome::Done { .. }) && proof == Proof::Probes {
             self.watch_proof(&target, attempt);
         } else if !observed && self.memory.incidents.errands().contains_key(&attempt) {
             self.errand_failed(attempt, &action, &target, &outcome);
@@ -402,19 +389,10 @@ impl Driver {
         {
             self.write(Event::Resumed { by: None });
         }
-        self.look_at_interlocks();
+        self.look_at_leave();
         self.prove_what_has_no_probe();
         // Counters move all the time; once a second is often enough to show them.
         self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
-    }
-
-    fn look_at_interlocks(&mut self) {
-        let objection = self.interlocks.objection(self.clock.age_ms());
-        self.out.leave.send_if_modified(|leave| {
-            let changed = leave.interlock != objection;
-            leave.interlock = objection;
-            changed
-        });
     }
 
     /// Tells the detectors that judge `target` what we did or learnt.
@@ -448,23 +426,6 @@ impl Driver {
             let _ = reply.send(Err(CommandError::Stopping {}));
         }
         self.out.journal
-    }
-}
-
-async fn next_input(inlets: &mut Inlets, tick: &mut tokio::time::Interval) -> Input {
-    // In this order: what ended and what died first, because it waits for us;
-    // numbers last, because there are always more.
-    tokio::select! {
-        biased;
-        _ = &mut inlets.stop => Input::Stop,
-        Some(event) = inlets.workloads.recv() => Input::Workload(event),
-        Some(event) = inlets.plugins.recv() => Input::Plugin(event),
-        Some(ended) = inlets.ended.recv() => Input::Ended(ended),
-        Some(request) = inlets.requests.recv() => Input::Request(request),
-        Some(arrival) = inlets.arrivals.recv() => Input::Arrival(arrival),
-        Ok(()) = inlets.durable.changed() => Input::Durable,
-        _ = tick.tick() => Input::Tick,
-        Some(event) = inlets.sources.recv() => Input::Source(event),
     }
 }
 

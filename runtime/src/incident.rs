@@ -26,6 +26,8 @@ use crate::model::{
 
 /// Closed incidents kept for `status`; the journal has them all.
 const CLOSED_KEPT: usize = 32;
+/// Unusable answers in a row after which a healer is passed by.
+const UNANSWERED_MAX: u32 = 3;
 /// Attempts kept of one incident; the journal has them all.
 const ATTEMPTS_KEPT: usize = 64;
 
@@ -115,6 +117,8 @@ pub struct Incident {
     pub refusals: u32,
     /// Healers that declined since the incident was last looked at anew.
     pub declined: BTreeSet<String>,
+    /// How often since then a healer in a row gave no usable answer.
+    pub unanswered: BTreeMap<String, u32>,
     /// What waits for a person's word.
     pub pending: Option<Pending>,
     /// Actions that a person said no to.

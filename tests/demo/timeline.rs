@@ -89,7 +89,7 @@ fn sentence(record: &Record) -> Option<(String, String)> {
         Event::Decided { incident, healer, decision } => {
             of(incident, format!("{healer} decides: {}", decided(decision)))
         }
-        Event::DecisionFailed { incident, healer, why } => {
+        Event::DecisionFailed { incident, healer, why, .. } => {
             of(incident, format!("{healer} gave no answer: {why}"))
         }
         Event::Refused { incident: Some(incident), proposal, refusal, .. } => of(

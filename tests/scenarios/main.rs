@@ -17,6 +17,7 @@ mod drill;
 mod first_party;
 mod guard;
 mod hang;
+mod healer_misbehaves;
 mod intent;
 mod journal_damaged;
 mod log_line;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard;
 use crate::incident::step::HealerState;
+use crate::incident::{Incident, Phase};
 use crate::model::brief::Node;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
@@ -67,7 +68,9 @@ impl Driver {
         self.dirty = true;
         if matches!(before, PluginState::Starting | PluginState::Backoff) {
             let why = format!("healer {plugin} is back");
-            self.reopen_stuck(|it| it.declined.contains(plugin), &why);
+            let missed =
+                |it: &Incident| it.declined.contains(plugin) || it.unanswered.contains_key(plugin);
+            self.reopen_stuck(missed, &why);
         }
         true
     }
@@ -89,14 +92,12 @@ impl Driver {
             .memory
             .incidents
             .open()
-            .filter(|it| {
-                matches!(&it.phase, crate::incident::Phase::Deciding { healer, .. } if healer == plugin)
-            })
+            .filter(|it| matches!(&it.phase, Phase::Deciding { healer, .. } if healer == plugin))
             .map(|it| it.id)
             .collect();
         for incident in waiting {
             let (healer, why) = (plugin.to_owned(), why.to_owned());
-            self.write(Event::DecisionFailed { incident, healer, why });
+            self.write(Event::DecisionFailed { incident, healer, why, for_good: false });
         }
     }
 
@@ -126,7 +127,8 @@ impl Driver {
         if !taken {
             asking.busy = false;
             let why = "it took no question".to_owned();
-            self.write(Event::DecisionFailed { incident, healer: healer.to_owned(), why });
+            let healer = healer.to_owned();
+            self.write(Event::DecisionFailed { incident, healer, why, for_good: false });
         }
     }
 
@@ -185,7 +187,8 @@ impl Driver {
         let decision = match result {
             Ok(decision) => decision,
             Err(why) => {
-                self.write(Event::DecisionFailed { incident, healer: healer.to_owned(), why });
+                let healer = healer.to_owned();
+                self.write(Event::DecisionFailed { incident, healer, why, for_good: false });
                 return;
             }
         };

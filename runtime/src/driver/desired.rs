@@ -8,7 +8,7 @@ use super::Driver;
 use crate::model::catalogue::{WORKLOAD_START, WORKLOAD_STOP};
 use crate::model::event::exit_attrs;
 use crate::model::view::WorkloadState;
-use crate::model::{AttemptId, ExitStatus, Origin, Outcome, Proposal, TargetId, Value};
+use crate::model::{Attempt, AttemptId, ExitStatus, Origin, Outcome, Proposal, TargetId, Value};
 
 /// A stop that failed, because a driver holds the process say, is tried again
 /// this much later.
@@ -18,10 +18,9 @@ const EXITS_MAX: usize = 256;
 
 impl Driver {
     pub(super) fn wants_running(&self, workload: &str) -> bool {
+        let declared = self.config.workloads.iter().find(|it| it.name == workload);
         let said = self.memory.desired_running.get(workload).copied();
-        said.unwrap_or_else(|| {
-            self.config.workloads.iter().any(|it| it.name == workload && it.desired_running)
-        })
+        declared.is_some_and(|it| said.unwrap_or(it.desired_running))
     }
 
     /// Whether an operator or the configuration wants it stopped.
@@ -46,7 +45,11 @@ impl Driver {
             let target = TargetId::workload(&workload.name);
             let state = self.workloads.get(&workload.name).map(|status| status.state);
             let action = match (self.wants_running(&workload.name), state) {
-                (true, Some(WorkloadState::Stopped)) if self.may_start(&target) => WORKLOAD_START,
+                (true, Some(WorkloadState::Stopped))
+                    if self.may_start(&target) && !self.is_being_healed(&target) =>
+                {
+                    WORKLOAD_START
+                }
                 // What ended with an earlier boot did not end by itself.
                 (true, Some(WorkloadState::Exited))
                     if self.is_of_an_earlier_boot(&workload.name) && self.may_start(&target) =>
@@ -73,6 +76,15 @@ impl Driver {
             // A refusal is written down, and this is looked at again.
             let _ = self.propose(&Origin::Desired, None, proposal);
         }
+    }
+
+    /// What a healer took in hand, and left down half-way, is its own to start:
+    /// with its pauses, and the guard's.
+    fn is_being_healed(&self, target: &TargetId) -> bool {
+        self.memory.incidents.open().any(|incident| {
+            let touched = |it: &Attempt| it.id.is_some() && it.target == *target;
+            incident.root == *target && incident.attempts.iter().any(touched)
+        })
     }
 
     fn is_of_an_earlier_boot(&self, workload: &str) -> bool {
@@ -112,11 +124,13 @@ impl Driver {
             let again_age_ms = self.clock.age_ms() + STOP_AGAIN_MS;
             self.stop_again_age_ms.insert(target.name().to_owned(), again_age_ms);
         }
-        if action != WORKLOAD_START || self.runs(target) {
+        // What lapsed was not tried: the desired state is looked at again.
+        let lapsed = matches!(outcome, Outcome::Lapsed { .. });
+        if action != WORKLOAD_START || self.runs(target) || lapsed {
             return;
         }
         let mut attrs = exit_attrs(attempt, ExitStatus::Unknown, false);
-        if let Outcome::Failed { detail } | Outcome::Lapsed { detail } = outcome {
+        if let Outcome::Failed { detail } = outcome {
             attrs.push(("error".into(), Value::text(detail.clone())));
         }
         self.start_failed.insert(target.name().to_owned(), attrs.clone());

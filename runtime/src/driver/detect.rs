@@ -9,6 +9,7 @@ use super::{Driver, report};
 use crate::failpoint::{Failpoint, hit};
 use crate::incident::Phase;
 use crate::model::event::exit_attrs;
+use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
     AfterFault, AttemptId, Attrs, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId,
@@ -92,6 +93,13 @@ impl Driver {
             Arrival::Detector { mut view, period_ms, targets, explains, handle } => {
                 self.explains.extend(explains);
                 self.plugin_started(&view);
+                if self.healers.remove(&view.name).is_some() {
+                    tracing::error!(
+                        plugin = view.name,
+                        "it is a detector, and a route or its grants take it for a healer: \
+                         take it out of [[incident.route]], and its grants away"
+                    );
+                }
                 view.state = PluginState::Starting;
                 let mut feed = Feed::new(period_ms);
                 let judged =
@@ -301,10 +309,16 @@ impl Driver {
                     && plugin.targets.iter().any(|it| selects(it, target.as_str()))
             })
         };
+        // What is still on its way has lost nobody yet.
+        let awaited = |target: &TargetId| {
+            self.config.plugins.iter().any(|plugin| {
+                !self.has_arrived(&plugin.name)
+                    && plugin.targets.iter().any(|it| selects(it, target.as_str()))
+            })
+        };
         let protected = |target: &TargetId| {
-            let mut judging = self.detectors.values().filter(|it| it.judges(target)).peekable();
-            // Before the first arrival nothing is lost yet.
-            judging.peek().is_none() || judging.any(Detecting::protects)
+            let judging = self.detectors.values().filter(|it| it.judges(target));
+            awaited(target) || judging.into_iter().any(Detecting::protects)
         };
         let unprotected: BTreeSet<TargetId> = self
             .config
@@ -418,9 +432,12 @@ impl Driver {
     }
 
     fn awaits_detectors(&self) -> bool {
-        let known =
-            |name: &String| self.detectors.contains_key(name) || self.healers.contains_key(name);
-        !self.config.plugins.iter().all(|plugin| known(&plugin.name))
+        !self.config.plugins.iter().all(|plugin| self.has_arrived(&plugin.name))
+    }
+
+    /// A healer that a route names is expected from the start.
+    fn has_arrived(&self, plugin: &str) -> bool {
+        self.detectors.contains_key(plugin) || self.healers.contains_key(plugin)
     }
 
     /// What a detector may want to know of a start: which, and how long the
@@ -434,8 +451,10 @@ impl Driver {
         ]
     }
 
-    /// Findings of detectors that are no longer configured would stand for ever.
-    pub(super) fn drop_findings_of_strangers(&mut self) {
+    /// Findings of detectors that are no longer configured would stand for ever,
+    /// and one that has no incident may be one whose end was not kept: retention
+    /// lets telemetry go first. What is still so is raised again.
+    pub(super) fn drop_findings_of_nobody(&mut self) {
         let known: BTreeSet<&str> = self.config.plugins.iter().map(|it| it.name.as_str()).collect();
         let strangers: BTreeMap<FindingRef, Finding> = self
             .memory
@@ -443,8 +462,13 @@ impl Driver {
             .standing()
             .iter()
             .filter(|(reference, finding)| {
+                let incidents = &self.memory.incidents;
+                let homeless = finding.severity >= SEVERITY_OPENS
+                    && !incidents.is_dismissed(reference)
+                    && !incidents.open().any(|it| it.findings.contains_key(*reference));
                 !known.contains(reference.detector.as_str())
                     || self.config.graph.get(&finding.target).is_none()
+                    || homeless
             })
             .map(|(reference, finding)| (reference.clone(), finding.clone()))
             .collect();

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use super::drill::Drill;
 use crate::guard::History;
 use crate::incident::Incidents;
+use crate::model::catalogue::WORKLOAD_STOP;
 use crate::model::view::Pause;
-use crate::model::{Event, Record, TargetId};
+use crate::model::{AttemptId, Event, IncidentId, Outcome, Record, TargetId};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
@@ -33,6 +34,10 @@ impl Memory {
             Event::WorkloadDesired { workload, running, .. } => {
                 self.desired_running.insert(workload.clone(), *running);
             }
+            Event::AttemptEnded { incident: Some(incident), attempt, outcome }
+            | Event::EffectObserved { incident: Some(incident), attempt, outcome } => {
+                self.stopped_for_good(*incident, *attempt, outcome);
+            }
             Event::WorkloadStarted { workload, .. } => {
                 self.started_age_ms.insert(workload.clone(), record.at.age_ms);
             }
@@ -46,6 +51,15 @@ impl Memory {
                 self.drills.insert(target.clone(), drill);
             }
             _ => {}
+        }
+    }
+
+    /// A healer's stop leaves the workload stopped, until a person says otherwise.
+    fn stopped_for_good(&mut self, incident: IncidentId, attempt: AttemptId, outcome: &Outcome) {
+        let attempt = self.incidents.get(incident).and_then(|it| it.attempt(attempt));
+        let stop = attempt.filter(|it| it.action == WORKLOAD_STOP);
+        if let (Outcome::Done { .. }, Some(stop)) = (outcome, stop) {
+            self.desired_running.insert(stop.target.name().to_owned(), false);
         }
     }
 }

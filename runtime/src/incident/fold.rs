@@ -1,6 +1,9 @@
 //! Events become state, and nothing else does.
 
-use super::{ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, signature};
+use super::{
+    ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, UNANSWERED_MAX,
+    signature,
+};
 use crate::model::action::Rule;
 use crate::model::catalogue::{self, Proof};
 use crate::model::{
@@ -8,8 +11,13 @@ use crate::model::{
     Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
 };
 
-/// A healer whose word was unusable is left alone this long.
+/// A healer whose word was unusable is left alone this long, and twice as long
+/// each time it happens again.
 const UNUSABLE_ANSWER_PAUSE_MS: u64 = 1_000;
+/// A healer is heard again after no less than this, however soon it wants to be.
+const WAIT_MS_MIN: u64 = 500;
+/// Findings of one incident that are kept after they have cleared.
+const FINDINGS_KEPT: usize = 64;
 /// A refusal that only a person can lift is tried again this often, because
 /// the person may have.
 const REFUSED_FOR_GOOD_PAUSE_MS: u64 = 60_000;
@@ -37,6 +45,11 @@ impl Incidents {
                 let reference = FindingRef { detector: detector.clone(), key: key.clone() };
                 self.dismissed.remove(&reference);
                 self.standing.remove(&reference);
+                for incident in self.open.values_mut() {
+                    if incident.findings.len() > FINDINGS_KEPT {
+                        incident.findings.remove(&reference);
+                    }
+                }
             }
             Event::IncidentDismissed { incident, .. } => {
                 let findings =
@@ -82,12 +95,8 @@ impl Incidents {
                 it.phase = Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
             }
             Event::Decided { healer, decision, .. } => it.decided(healer, decision, now),
-            Event::DecisionFailed { healer, why, .. } => {
-                it.declined.insert(healer.clone());
-                it.phase = Phase::Waiting {
-                    why: format!("{healer} gave no usable answer: {why}"),
-                    until_age_ms: now.age_ms + UNUSABLE_ANSWER_PAUSE_MS,
-                };
+            Event::DecisionFailed { healer, why, for_good, .. } => {
+                it.unanswered(healer, why, *for_good, now);
             }
             Event::Denied { .. } => it.denied(),
             Event::ProofSeen { good, .. } => it.proof_seen(*good),
@@ -146,6 +155,7 @@ impl Incidents {
             also_prove: Vec::new(),
             refusals: 0,
             declined: Default::default(),
+            unanswered: Default::default(),
             pending: None,
             denied: Default::default(),
         };
@@ -191,8 +201,8 @@ impl Incidents {
     }
 
     /// A daemon that starts has asked nobody yet, and what was permitted and
-    /// has no outcome may or may not have happened. A proof starts over, with all
-    /// its time: nobody watched.
+    /// has no outcome may or may not have happened. A proof and a hold window
+    /// start over, with all their time: nobody watched.
     fn forget_what_was_in_flight(&mut self, now: Instant) {
         for incident in self.open.values_mut() {
             match incident.phase {
@@ -208,6 +218,7 @@ impl Incidents {
                     *good = 0;
                     *since_age_ms = now.age_ms;
                 }
+                Phase::Recovered { ref mut since_age_ms, .. } => *since_age_ms = now.age_ms,
                 _ => {}
             }
         }
@@ -236,18 +247,34 @@ impl Incident {
     fn look_anew(&mut self) {
         self.pending = None;
         self.declined.clear();
+        self.unanswered.clear();
         self.refusals = 0;
         self.phase = Phase::Open;
     }
 
+    /// A trap or an overrun may be a moment's; what will never answer is passed by.
+    fn unanswered(&mut self, healer: &str, why: &str, for_good: bool, now: Instant) {
+        let times = self.unanswered.entry(healer.to_owned()).or_insert(0);
+        *times += 1;
+        let pause_ms = UNUSABLE_ANSWER_PAUSE_MS << (*times - 1).min(UNANSWERED_MAX);
+        if for_good {
+            self.declined.insert(healer.to_owned());
+        }
+        self.phase = Phase::Waiting {
+            why: format!("{healer} gave no usable answer: {why}"),
+            until_age_ms: now.age_ms + pause_ms,
+        };
+    }
+
     fn decided(&mut self, healer: &str, decision: &Decision, now: Instant) {
+        self.unanswered.remove(healer);
         match decision {
             // The guard's word follows as the next record.
             Decision::Act(_) | Decision::GiveUp { .. } => {}
             Decision::Wait { ms, why } => {
                 self.phase = Phase::Waiting {
                     why: why.clone(),
-                    until_age_ms: now.age_ms.saturating_add(*ms),
+                    until_age_ms: now.age_ms.saturating_add((*ms).max(WAIT_MS_MIN)),
                 };
             }
             Decision::Decline { .. } => {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Incident, Incidents, Phase, signature};
+use super::{Incident, Incidents, Phase, UNANSWERED_MAX, signature};
 use crate::config::IncidentConfig;
 use crate::model::catalogue::{self, Proof};
 use crate::model::finding::SEVERITY_OPENS;
@@ -140,6 +140,7 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
                     incident: id,
                     healer: healer.clone(),
                     why: format!("no answer within {waited_ms} ms"),
+                    for_good: false,
                 })
             })
         }
@@ -207,7 +208,13 @@ fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<
         return None;
     }
     let healers = scene.healers(incident);
-    match healers.iter().find(|healer| !incident.declined.contains(*healer)) {
+    // Who answered best comes first; the route's order decides between equals.
+    let failures = |healer: &&String| incident.unanswered.get(*healer).copied().unwrap_or(0);
+    let left = healers
+        .iter()
+        .filter(|it| !incident.declined.contains(*it) && failures(it) < UNANSWERED_MAX)
+        .min_by_key(failures);
+    match left {
         Some(healer) => match (scene.healer)(healer) {
             HealerState::Idle => Some(Step::Ask { incident: incident.id, healer: healer.clone() }),
             HealerState::Busy => None,
@@ -215,6 +222,7 @@ fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<
                 incident: incident.id,
                 healer: healer.clone(),
                 why,
+                for_good: true,
             })),
         },
         None => {

@@ -154,6 +154,9 @@ pub enum Event {
         incident: IncidentId,
         healer: String,
         why: String,
+        /// It never will: it is refused, quarantined, or not there.
+        #[serde(default)]
+        for_good: bool,
     },
     Refused {
         incident: Option<IncidentId>,

@@ -197,6 +197,7 @@ fn an_unanswered_question_and_a_broken_healer_are_told() {
         incident: ID,
         healer: "ladder".into(),
         why: "trapped".into(),
+        for_good: false,
     });
     journal.add(Event::IncidentStuck { incident: ID, why: "nobody left to ask".into() });
     assert_eq!(journal.words(), ["seen", "opened", "unanswered", "stuck"]);

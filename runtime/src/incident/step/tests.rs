@@ -368,16 +368,36 @@ fn who_declines_passes_on_and_nobody_left_is_stuck_loudly() {
 }
 
 #[test]
-fn a_healer_that_is_gone_or_silent_is_passed_over() {
+fn a_healer_that_is_gone_is_passed_by_and_one_that_is_silent_is_asked_again() {
     let mut world = World::new();
     world.gone.insert("first".into());
     world.raise("process.gone", &a());
     world.after(1_000);
     assert_eq!(world.asked.last().unwrap().1, "second");
-    world.after(1_001);
-    assert_eq!(world.phase(), "waiting");
-    world.after(1_000);
-    assert_eq!(world.phase(), "stuck", "both were tried");
+    for pause_ms in [1_000, 2_000, 4_000] {
+        world.after(1_001);
+        assert_eq!(world.phase(), "waiting", "no answer within the second it has");
+        world.after(pause_ms);
+    }
+    assert_eq!((world.phase(), world.asked.len()), ("stuck", 3), "three times is enough");
+}
+
+#[test]
+fn a_healer_that_failed_once_is_asked_again_behind_those_that_did_not() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let fail = |world: &mut World| {
+        let (incident, healer) = world.asked.last().cloned().unwrap();
+        let why = "trap: unreachable".into();
+        world.write(Event::DecisionFailed { incident, healer, why, for_good: false });
+        world.after(4_000);
+    };
+    fail(&mut world);
+    assert_eq!(world.asked.last().unwrap().1, "second");
+    world.decide(Decision::Decline { why: "not mine".into() });
+    assert_eq!(world.asked.last().unwrap().1, "first", "it may have been a moment's trouble");
+    world.act(done());
+    assert_eq!(world.phase(), "proving");
 }
 
 #[test]
