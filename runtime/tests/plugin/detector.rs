@@ -294,8 +294,8 @@ fn a_checkpoint_that_it_cannot_use_costs_the_checkpoint_alone() {
     rig.checkpoints.put(b"five.");
     let mut story = Story::begin(rig, &guest::resumable(), "detector-resumable", |_| ());
     story.ready();
-    assert_eq!(story.frames_seen(), 1);
     assert_eq!(story.rig.checkpoints.stored(), None);
+    assert_eq!(story.frames_seen(), 1);
     assert_eq!(story.detector.stats().faults, 0);
 }
 
