@@ -5,23 +5,35 @@
 //! ([`Executor::observe`]), never carried out again. Permits and outcomes are
 //! plain messages, so that the hands can one day be a process of their own.
 
+mod command;
+mod leave;
 mod notify;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::config::NotifyConfig;
+use crate::config::{CommandConfig, NotifyConfig};
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::Permit;
-use crate::model::catalogue::{NOTIFY, WORKLOAD_RESTART, WORKLOAD_START, WORKLOAD_STOP};
-use crate::model::{AttemptId, IncidentId, Mode, Origin, Outcome, TargetId};
+use crate::incident::Unseen;
+use crate::model::catalogue::{
+    COMMAND, Catalogue, NOTIFY, WORKLOAD_RESTART, WORKLOAD_START, WORKLOAD_STOP,
+};
+use crate::model::{AttemptId, IncidentId, Outcome, TargetId};
 use crate::store::Durable;
 use crate::workload::Workloads;
+
+use command::{Commands, Order};
+pub use leave::Leave;
+
+/// What a command's precondition, and its end, may take besides its own time.
+const COMMAND_EXTRA_MS: u64 = 40_000;
 
 /// What came of a permit, or of looking for what came of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,50 +47,16 @@ pub struct Ended {
     pub observed: bool,
 }
 
-/// An attempt whose end nobody saw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unknown {
-    pub attempt: AttemptId,
-    pub incident: Option<IncidentId>,
-    pub action: String,
-    pub target: TargetId,
-}
-
-/// What is looked at again right before a touch, since a permit may have waited.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leave {
-    pub mode: Mode,
-    pub paused: bool,
-    /// Workloads that are meant to be stopped.
-    pub unwanted: BTreeSet<TargetId>,
-    /// Why the production line may not be disturbed now, if it may not.
-    pub interlock: Option<String>,
-}
-
-impl Leave {
-    pub fn new(mode: Mode) -> Self {
-        Self { mode, paused: false, unwanted: BTreeSet::new(), interlock: None }
-    }
-
-    /// Why a permit that was good when it was made is good no more.
-    fn objection(&self, permit: &Permit) -> Option<String> {
-        let healer = matches!(permit.origin(), Origin::Healer { .. });
-        let repair = healer || matches!(permit.origin(), Origin::Approved { .. });
-        let desired = *permit.origin() == Origin::Desired;
-        let starts = [WORKLOAD_START, WORKLOAD_RESTART].contains(&permit.spec().name);
-        if healer && self.mode != Mode::Enforce {
-            return Some(format!("the mode is now {}", self.mode));
-        }
-        if repair && self.paused {
-            return Some("an operator paused healing".into());
-        }
-        if (repair || desired) && starts && self.unwanted.contains(permit.target()) {
-            return Some(format!("{} is now meant to be stopped", permit.target()));
-        }
-        let disturbs = repair && permit.spec().disruption > 0;
-        let interlock = self.interlock.as_ref().filter(|_| disturbs)?;
-        Some(format!("the line may not be disturbed now: {interlock}"))
-    }
+/// What the hands work with.
+pub struct Tools {
+    pub workloads: Workloads,
+    /// By workload: how long a stop may take.
+    pub stop_ms_max: BTreeMap<String, u64>,
+    pub notifiers: Vec<NotifyConfig>,
+    pub commands: Vec<CommandConfig>,
+    pub catalogue: Arc<Catalogue>,
+    /// For the locks of what runs.
+    pub run_dir: PathBuf,
 }
 
 struct Parts {
@@ -86,6 +64,8 @@ struct Parts {
     /// By workload: how long a stop may take.
     stop_ms_max: BTreeMap<String, u64>,
     notifiers: BTreeMap<String, NotifyConfig>,
+    commands: Commands,
+    catalogue: Arc<Catalogue>,
     durable: watch::Receiver<Durable>,
     leave: watch::Receiver<Leave>,
     clock: Clock,
@@ -120,9 +100,7 @@ pub struct Executor(Arc<Parts>);
 
 impl Executor {
     pub fn new(
-        workloads: Workloads,
-        stop_ms_max: BTreeMap<String, u64>,
-        notifiers: Vec<NotifyConfig>,
+        tools: Tools,
         durable: watch::Receiver<Durable>,
         leave: watch::Receiver<Leave>,
         clock: Clock,
@@ -130,11 +108,13 @@ impl Executor {
     ) -> (Self, InFlight) {
         let (closing, closed) = watch::channel(false);
         let (busy, idle) = mpsc::channel(1);
-        let notifiers = notifiers.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let Tools { workloads, stop_ms_max, notifiers, commands, catalogue, run_dir } = tools;
         let executor = Self(Arc::new(Parts {
             workloads,
             stop_ms_max,
-            notifiers,
+            notifiers: notifiers.into_iter().map(|it| (it.name.clone(), it)).collect(),
+            commands: Commands::new(commands, run_dir.join("actions"), closed.clone()),
+            catalogue,
             durable,
             leave,
             clock,
@@ -164,11 +144,11 @@ impl Executor {
     }
 
     /// Looks for what a crash left of an attempt. Touches nothing.
-    pub fn observe(&self, unknown: Unknown) {
+    pub fn observe(&self, unseen: Unseen) {
         let parts = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let outcome = parts.observe_effect(&unknown).await;
-            let Unknown { attempt, incident, action, target } = unknown;
+            let outcome = parts.observe_effect(&unseen).await;
+            let Unseen { attempt, incident, action, target, .. } = unseen;
             parts.send(Ended { attempt, incident, action, target, outcome, observed: true }).await;
         });
     }
@@ -176,7 +156,7 @@ impl Executor {
 
 impl Parts {
     async fn send(&self, ended: Ended) {
-        // The driver has gone when this fails: its journal will say `unknown`.
+        // The driver has gone when this fails: its journal will say `unseen`.
         let _ = self.ended.send(ended).await;
     }
 
@@ -201,6 +181,9 @@ impl Parts {
 
     /// A workload's own deadline comes on top of the catalogue's.
     fn extra_ms(&self, permit: &Permit) -> u64 {
+        if permit.spec().name.starts_with(COMMAND) {
+            return COMMAND_EXTRA_MS;
+        }
         permit
             .target()
             .as_workload()
@@ -241,105 +224,39 @@ impl Parts {
 
     async fn act(&self, permit: &Permit) -> Outcome {
         let name = permit.target().name();
-        match permit.spec().name {
+        match permit.spec().name.as_str() {
             WORKLOAD_START => workload::start(&self.workloads, name, permit.id()).await,
             WORKLOAD_RESTART => workload::restart(&self.workloads, name, permit.id()).await,
             WORKLOAD_STOP => workload::stop(&self.workloads, name).await,
-            NOTIFY => notify::notify(&self.notifiers, permit).await,
+            NOTIFY => notify::notify(&self.notifiers, &self.closed, permit).await,
+            action if action.starts_with(COMMAND) => {
+                let target = permit.target();
+                let params = &permit.proposal().params;
+                let order = Order { attempt: permit.id(), action, target, params };
+                let limit = Duration::from_millis(permit.spec().timeout_ms);
+                self.commands.run(order, limit).await
+            }
             other => Outcome::Failed { detail: format!("no hands for action {other}") },
         }
     }
 
-    async fn observe_effect(&self, unknown: &Unknown) -> Outcome {
-        let name = unknown.target.name();
-        match unknown.action.as_str() {
+    async fn observe_effect(&self, unseen: &Unseen) -> Outcome {
+        let name = unseen.target.name();
+        match unseen.action.as_str() {
             WORKLOAD_START | WORKLOAD_RESTART => {
-                workload::observe_start(&self.workloads, name, unknown.attempt).await
+                workload::observe_start(&self.workloads, name, unseen.attempt).await
             }
             WORKLOAD_STOP => workload::observe_stop(&self.workloads, name),
             // A message may or may not have gone out. Saying it did not would
             // send it twice; a person who is told once too seldom still has the incident.
             NOTIFY => Outcome::Failed { detail: "whether it was delivered is not known".into() },
-            other => Outcome::Failed { detail: format!("nothing is known of action {other}") },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::guard;
-    use crate::model::{Graph, Instant, Proposal, Record, Target, TargetKind};
-
-    fn digits() -> TargetId {
-        TargetId::workload("digits")
-    }
-
-    /// A permit as the guard makes it, to restart a workload.
-    fn permit(origin: Origin) -> Permit {
-        let mut graph = Graph::default();
-        graph.insert(Target { id: digits(), kind: TargetKind::Workload, needs: vec![] });
-        let config = crate::config::parse(
-            std::path::Path::new("/etc/homeostat.toml"),
-            "box.mode = \"enforce\"\nbox.name = \"b\"\nguard.boot_grace_s = 0\n",
-            &crate::config::Machine::default(),
-        );
-        let grants = BTreeMap::from([("ladder".into(), [WORKLOAD_RESTART.to_owned()].into())]);
-        let guard = guard::Guard::new(config.expect("a good file").guard, grants);
-        let scene = guard::Scene {
-            now_age_ms: 1,
-            unix_ms: None,
-            up_ms: 1,
-            birth: 1,
-            mode: Mode::Enforce,
-            paused: None,
-            journal_failing: None,
-            graph: &graph,
-            unwanted: &|_| false,
-            leases: &[],
-            interlock: None,
-            denied: &|_, _| false,
-        };
-        let proposal = Proposal {
-            action: WORKLOAD_RESTART.into(),
-            target: digits(),
-            params: vec![],
-            reason: String::new(),
-            also_prove: vec![],
-        };
-        let admitted = guard.check(&origin, &proposal, &guard::History::default(), &scene);
-        let admitted = admitted.expect("nothing stands against it");
-        let record = Record { seq: 1, at: Instant::default(), event: admitted.event() };
-        admitted.seal(&record)
-    }
-
-    #[test]
-    fn a_permit_that_waited_for_the_disk_is_not_obeyed_when_the_world_has_changed() {
-        let healer = || Origin::Healer { plugin: "ladder".into(), incident: IncidentId(1) };
-        let approved =
-            || Origin::Approved { plugin: "ladder".into(), incident: IncidentId(1), uid: 0 };
-        let operator = || Origin::Operator { uid: 0 };
-        let plain = Leave::new(Mode::Enforce);
-        let observe = Leave::new(Mode::Observe);
-        let paused = Leave { paused: true, ..plain.clone() };
-        let unwanted = Leave { unwanted: [digits()].into(), ..plain.clone() };
-        let locked = Leave { interlock: Some("line: no word".into()), ..plain.clone() };
-        // For a healer, for one with a person's yes, for the desired state, for a person.
-        for (leave, word, obeyed) in [
-            (plain, "", [true, true, true, true]),
-            (observe, "the mode", [false, true, true, true]),
-            (paused, "paused", [false, false, true, true]),
-            (unwanted, "meant to be stopped", [false, false, false, true]),
-            (locked, "line: no word", [false, false, true, true]),
-        ] {
-            let origins = [healer(), approved(), Origin::Desired, operator()];
-            for (origin, obeyed) in origins.into_iter().zip(obeyed) {
-                let objection = leave.objection(&permit(origin.clone()));
-                assert_eq!(objection.is_none(), obeyed, "{leave:?} for {origin:?}");
-                assert!(objection.is_none_or(|why| why.contains(word)));
+            action if action.starts_with(COMMAND) => {
+                let Unseen { attempt, target, params, .. } = unseen;
+                let order = Order { attempt: *attempt, action, target, params };
+                let timeout_ms = self.catalogue.get(action).map_or(0, |spec| spec.timeout_ms);
+                self.commands.observe(order, Duration::from_millis(timeout_ms)).await
             }
+            other => Outcome::Failed { detail: format!("nothing is known of action {other}") },
         }
     }
 }

@@ -4,6 +4,7 @@
 //! All mistakes are found together, each with its line and a hint. A room is
 //! handed its own part, never the whole.
 
+mod action;
 mod cycle;
 mod document;
 mod drill;
@@ -25,11 +26,14 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use crate::model::{Graph, Mode, TargetId};
+use crate::model::catalogue::Catalogue;
+use crate::model::{Graph, Mode, TargetId, Value};
 
+pub use action::placeholders;
 pub use machine::Machine;
 pub use mistake::{Mistake, Mistakes};
 pub use secret::{SecretConfig, SecretOwner, Secrets, Unrevealed};
@@ -57,6 +61,9 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    pub commands: Vec<CommandConfig>,
+    /// Every action of this box.
+    pub catalogue: Arc<Catalogue>,
     pub drill: DrillConfig,
     /// Where secrets lie; [`Config::reveal`] reads them.
     pub secrets: Vec<SecretConfig>,
@@ -355,6 +362,22 @@ pub enum ProbeKind {
         command: Vec<String>,
         env: BTreeMap<String, String>,
     },
+}
+
+/// An operator's own command, as an action of the catalogue. Arguments may name
+/// parameters, and the target, in braces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandConfig {
+    pub name: String,
+    pub command: Vec<String>,
+    /// Exit 0: it may be run now.
+    pub precondition: Option<Vec<String>>,
+    /// Looks for what a crash hid. Exit 0: it was done; 1: it was not.
+    pub observe: Option<Vec<String>>,
+    pub undo: Option<Vec<String>>,
+    pub env: BTreeMap<String, String>,
+    /// Of parameters that a proposal leaves out.
+    pub defaults: BTreeMap<String, Value>,
 }
 
 /// Faults that an operator may stage.

@@ -18,7 +18,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::action::{Executor, Leave};
+use crate::action::{Executor, Leave, Tools};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
@@ -73,10 +73,16 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let durable = journal.durable();
     let (leave, leave_seen) = watch::channel(Leave::new(config.mode));
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
+    let stops = config.workloads.iter();
     let (executor, in_flight) = Executor::new(
-        workloads.clone(),
-        config.workloads.iter().map(|it| (it.name.clone(), it.stop_deadline_ms)).collect(),
-        config.notify.clone(),
+        Tools {
+            workloads: workloads.clone(),
+            stop_ms_max: stops.map(|it| (it.name.clone(), it.stop_deadline_ms)).collect(),
+            notifiers: config.notify.clone(),
+            commands: config.commands.clone(),
+            catalogue: Arc::clone(&config.catalogue),
+            run_dir: config.paths.run.clone(),
+        },
         durable.clone(),
         leave_seen,
         clock.clone(),

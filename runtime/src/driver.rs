@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::action::{Ended, Executor, Leave, Unknown};
+use crate::action::{Ended, Executor, Leave};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
-use crate::model::catalogue::{self, Proof};
+use crate::model::catalogue::Proof;
 use crate::model::{
     AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
     Series, TargetId, Value, View,
@@ -127,7 +127,7 @@ impl Driver {
         let Start { config, clock, birth, new_boot, memory, series, conditions, redactor } = start;
         let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
         let mut driver = Self {
-            guard: Guard::new(config.guard.clone(), grants),
+            guard: Guard::new(config.guard.clone(), grants, Arc::clone(&config.catalogue)),
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             early: Vec::new(),
@@ -171,9 +171,8 @@ impl Driver {
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
         }
-        for (attempt, action, target) in self.memory.incidents.unknown_attempts() {
-            let incident = self.memory.incidents.incident_of(attempt);
-            self.out.executor.observe(Unknown { attempt, incident, action, target });
+        for unseen in self.memory.incidents.unknown_attempts() {
+            self.out.executor.observe(unseen);
         }
         for (target, attempt) in self.memory.incidents.open_proofs() {
             self.watch_proof(&target, attempt);
@@ -257,6 +256,7 @@ impl Driver {
             match step {
                 Step::Write(event) => self.take_step(event),
                 Step::Ask { incident, healer } => self.ask(incident, &healer),
+                Step::Undo { incident } => self.undo(incident),
             }
         }
         tracing::error!(
@@ -330,7 +330,7 @@ impl Driver {
     fn take_ended(&mut self, ended: Ended) {
         let Ended { attempt, incident, action, target, outcome, observed } = ended;
         tracing::info!(%attempt, action, %target, ?outcome, "action ended");
-        let proof = catalogue::spec(&action).map_or(Proof::Nothing, |spec| spec.proof);
+        let proof = self.memory.incidents.proof_of(attempt);
         if matches!(outcome, Outcome::Done { .. }) && proof == Proof::Probes {
             self.watch_proof(&target, attempt);
         } else if !observed && self.memory.incidents.errands().contains_key(&attempt) {

@@ -10,16 +10,18 @@ mod rule;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::GuardConfig;
 use crate::model::action::Rule;
-use crate::model::catalogue::{self, ActionSpec, NOTIFY};
+use crate::model::catalogue::{ActionSpec, Catalogue, NOTIFY};
 use crate::model::view::Pause;
 use crate::model::{
-    AttemptId, Event, Graph, IncidentId, Mode, Origin, Proposal, Record, Refusal, Remedy, TargetId,
+    AttemptId, Event, Graph, IncidentId, Lease, Mode, Origin, Proposal, Record, Refusal, Remedy,
+    TargetId,
 };
 
-use rule::{catalogued, intent, interlock, journal, lease, mode, paused};
+use rule::{intent, interlock, journal, lease, mode, paused, refuse};
 
 pub use history::History;
 
@@ -39,7 +41,7 @@ pub struct Scene<'a> {
     /// Workloads that are meant to be stopped.
     pub unwanted: &'a dyn Fn(&TargetId) -> bool,
     /// Targets under repair.
-    pub leases: &'a [(TargetId, AttemptId)],
+    pub leases: &'a [Lease],
     /// Why the line may not be disturbed now, if it may not.
     pub interlock: Option<&'a str>,
     /// Whether a person said no to this action for this incident.
@@ -53,6 +55,7 @@ pub struct Admitted {
     birth: u64,
     origin: Origin,
     proposal: Proposal,
+    spec: Arc<ActionSpec>,
     expires_age_ms: u64,
 }
 
@@ -64,7 +67,7 @@ pub struct Permit {
     incident: Option<IncidentId>,
     origin: Origin,
     proposal: Proposal,
-    spec: &'static ActionSpec,
+    spec: Arc<ActionSpec>,
     expires_age_ms: u64,
 }
 
@@ -81,8 +84,8 @@ impl Permit {
         &self.origin
     }
 
-    pub fn spec(&self) -> &'static ActionSpec {
-        self.spec
+    pub fn spec(&self) -> &ActionSpec {
+        &self.spec
     }
 
     pub fn proposal(&self) -> &Proposal {
@@ -106,20 +109,19 @@ impl Admitted {
             birth: self.birth,
             origin: self.origin.clone(),
             proposal: self.proposal.clone(),
+            terms: self.spec.terms,
             expires_age_ms: self.expires_age_ms,
         }
     }
 
     /// The permit, once the journal took it in.
     pub fn seal(self, record: &Record) -> Permit {
-        let spec =
-            catalogue::spec(&self.proposal.action).expect("an admitted action is in the catalogue");
         Permit {
             id: AttemptId { birth: self.birth, seq: record.seq },
             incident: self.incident,
             origin: self.origin,
             proposal: self.proposal,
-            spec,
+            spec: self.spec,
             expires_age_ms: self.expires_age_ms,
         }
     }
@@ -129,11 +131,16 @@ pub struct Guard {
     config: GuardConfig,
     /// Actions that the policy grants each plugin.
     grants: BTreeMap<String, BTreeSet<String>>,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Guard {
-    pub fn new(config: GuardConfig, grants: BTreeMap<String, BTreeSet<String>>) -> Self {
-        Self { config, grants }
+    pub fn new(
+        config: GuardConfig,
+        grants: BTreeMap<String, BTreeSet<String>>,
+        catalogue: Arc<Catalogue>,
+    ) -> Self {
+        Self { config, grants, catalogue }
     }
 
     /// Asks every rule in turn; the first that says no is the answer.
@@ -144,22 +151,9 @@ impl Guard {
         history: &History,
         scene: &Scene<'_>,
     ) -> Result<Admitted, Refusal> {
-        let (spec, _) = catalogued(proposal, scene)?;
-        journal(scene)?;
-        match origin {
-            Origin::Healer { plugin, incident } => {
-                self.granted(plugin, spec)?;
-                mode(scene)?;
-                self.healing(spec, proposal, history, scene)?;
-                self.approval(*incident, spec, scene)?;
-            }
-            // The person stands for the mode as well; all else is as it was.
-            Origin::Approved { plugin, .. } => {
-                self.granted(plugin, spec)?;
-                self.healing(spec, proposal, history, scene)?;
-            }
-            Origin::Operator { .. } | Origin::Desired => lease(proposal, scene)?,
-        }
+        let spec = self.catalogued(proposal, scene)?;
+        spec.check(&proposal.params).or_else(|detail| refuse(Rule::Catalogue, detail))?;
+        self.judge(&spec, origin, &proposal.target, history, scene)?;
         Ok(Admitted {
             incident: match origin {
                 Origin::Healer { incident, .. } | Origin::Approved { incident, .. } => {
@@ -170,32 +164,59 @@ impl Guard {
             birth: scene.birth,
             origin: origin.clone(),
             proposal: proposal.clone(),
+            spec,
             expires_age_ms: scene.now_age_ms + self.config.permit_ttl_ms,
         })
+    }
+
+    /// What stands against an action, whatever its parameters.
+    fn judge(
+        &self,
+        spec: &ActionSpec,
+        origin: &Origin,
+        target: &TargetId,
+        history: &History,
+        scene: &Scene<'_>,
+    ) -> Result<(), Refusal> {
+        journal(scene)?;
+        match origin {
+            Origin::Healer { plugin, incident } => {
+                self.granted(plugin, spec)?;
+                mode(scene)?;
+                self.healing(spec, target, history, scene)?;
+                self.approval(*incident, spec, scene)
+            }
+            // The person stands for the mode as well; all else is as it was.
+            Origin::Approved { plugin, .. } => {
+                self.granted(plugin, spec)?;
+                self.healing(spec, target, history, scene)
+            }
+            Origin::Operator { .. } | Origin::Desired => lease(spec, target, scene),
+        }
     }
 
     /// What any repair has to pass, whoever vouches for it.
     fn healing(
         &self,
         spec: &ActionSpec,
-        proposal: &Proposal,
+        target: &TargetId,
         history: &History,
         scene: &Scene<'_>,
     ) -> Result<(), Refusal> {
         paused(scene)?;
-        intent(proposal, scene)?;
+        intent(spec, target, scene)?;
         // Telling a person disturbs nothing, so nothing else stands in its way.
         if spec.name != NOTIFY {
             self.boot_grace(scene)?;
-            lease(proposal, scene)?;
+            lease(spec, target, scene)?;
         }
-        if spec.disruption > 0 {
+        if spec.terms.disruption > 0 {
             interlock(scene)?;
-            self.replica(proposal, scene)?;
+            self.replica(target, scene)?;
             self.storm(history, scene)?;
             self.maintenance(spec, scene)?;
         }
-        self.cooldown(proposal, history, scene)?;
+        self.cooldown(spec, target, history, scene)?;
         self.rate(spec, history, scene)
     }
 
@@ -211,24 +232,24 @@ impl Guard {
         history: &History,
         scene: &Scene<'_>,
     ) -> Vec<Remedy> {
-        let Some(kind) = scene.graph.get(target).map(|target| target.kind) else {
-            return Vec::new();
-        };
         let scene = &Scene { mode: scene.mode.max(Mode::Enforce), ..*scene };
-        let applicable = catalogue::CATALOGUE.iter().filter(|spec| spec.targets.contains(&kind));
+        let origin = Origin::Healer { plugin: plugin.to_owned(), incident };
+        let applicable = self.catalogue.iter().filter(|spec| spec.applies_to(target));
         applicable
             .map(|spec| {
-                let origin = Origin::Healer { plugin: plugin.to_owned(), incident };
-                let refusal = self.objection(spec, &origin, target, history, scene);
-                let tally = history.tally(spec.name, target);
+                let refusal = self.judge(spec, &origin, target, history, scene).err();
+                // A person's yes may still come.
+                let refusal =
+                    refusal.filter(|it| it.rule != Rule::Approval || it.retry_age_ms.is_none());
+                let tally = history.tally(&spec.name, target);
                 Remedy {
-                    action: spec.name.into(),
+                    action: spec.name.clone(),
                     target: target.clone(),
                     params: spec.params_schema(),
                     allowed: refusal.is_none(),
                     why_not: refusal
                         .map_or(String::new(), |it| format!("{}: {}", it.rule, it.detail)),
-                    disruption: spec.disruption,
+                    disruption: spec.terms.disruption,
                     reversible: spec.reversible,
                     tried: tally.tried,
                     proven: tally.proven,
@@ -236,33 +257,6 @@ impl Guard {
                 }
             })
             .collect()
-    }
-
-    /// What stands against an action whatever its parameters.
-    fn objection(
-        &self,
-        spec: &'static ActionSpec,
-        origin: &Origin,
-        target: &TargetId,
-        history: &History,
-        scene: &Scene<'_>,
-    ) -> Option<Refusal> {
-        let params = spec
-            .params
-            .iter()
-            .filter(|param| param.required)
-            .map(|param| (param.name.to_owned(), crate::model::Value::text("")))
-            .collect();
-        let proposal = Proposal {
-            action: spec.name.into(),
-            target: target.clone(),
-            params,
-            reason: String::new(),
-            also_prove: Vec::new(),
-        };
-        let objection = self.check(origin, &proposal, history, scene).err()?;
-        let asks = objection.rule == Rule::Approval && objection.retry_age_ms.is_some();
-        (!asks).then_some(objection)
     }
 }
 

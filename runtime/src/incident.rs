@@ -17,11 +17,12 @@ pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::model::catalogue::{Proof, Terms};
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::IncidentView;
 use crate::model::{
-    Attempt, AttemptId, AttemptOutcome, Finding, FindingRef, IncidentId, Instant, Origin, Proposal,
-    TargetId,
+    Attempt, AttemptId, AttemptOutcome, Attrs, Finding, FindingRef, IncidentId, Instant, Lease,
+    Origin, Proposal, TargetId,
 };
 
 /// Closed incidents kept for `status`; the journal has them all.
@@ -113,6 +114,8 @@ pub struct Incident {
     pub attempts: Vec<Attempt>,
     /// What the live attempt is to prove besides the catalogue's own proof.
     pub also_prove: Vec<String>,
+    /// How the last attempt is taken back, where it can be.
+    pub undo: Option<Undo>,
     /// How often in a row the guard gave the same refusal.
     pub refusals: u32,
     /// Healers that declined since the incident was last looked at anew.
@@ -123,6 +126,16 @@ pub struct Incident {
     pub pending: Option<Pending>,
     /// Actions that a person said no to.
     pub denied: BTreeSet<String>,
+}
+
+/// Takes back an attempt that did not help.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undo {
+    /// Who wanted the attempt stands for this as well.
+    pub origin: Origin,
+    pub proposal: Proposal,
+    /// Its proof failed.
+    pub due: bool,
 }
 
 /// A proposal that a person may approve.
@@ -177,8 +190,19 @@ pub struct Errand {
     pub origin: Origin,
     pub action: String,
     pub target: TargetId,
+    pub terms: Terms,
     /// The daemon died under it.
     pub unknown: bool,
+}
+
+/// An attempt that began, and whose end nobody saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unseen {
+    pub attempt: AttemptId,
+    pub incident: Option<IncidentId>,
+    pub action: String,
+    pub target: TargetId,
+    pub params: Attrs,
 }
 
 /// All incidents, and the findings that stand.
@@ -227,12 +251,30 @@ impl Incidents {
     }
 
     /// Targets under repair: an attempt is acting, or its proof is open.
-    pub fn leases(&self) -> impl Iterator<Item = (&TargetId, AttemptId)> {
+    pub fn leases(&self) -> impl Iterator<Item = Lease> {
         let incidents = self.open.values().filter_map(|incident| {
-            let id = incident.live_attempt()?;
-            Some((&incident.attempt(id)?.target, id))
+            let attempt = incident.live_attempt()?;
+            let Attempt { target, terms, .. } = incident.attempt(attempt)?;
+            Some(Lease { target: target.clone(), attempt, terms: (*terms)? })
         });
-        incidents.chain(self.errands.iter().map(|(id, errand)| (&errand.target, *id)))
+        let errands = self.errands.iter().map(|(id, errand)| Lease {
+            target: errand.target.clone(),
+            attempt: *id,
+            terms: errand.terms,
+        });
+        incidents.chain(errands)
+    }
+
+    /// What proves an attempt that has not ended.
+    pub fn proof_of(&self, attempt: AttemptId) -> Proof {
+        let errand = self.errands.get(&attempt).map(|errand| errand.terms);
+        let terms = errand.or_else(|| {
+            self.open
+                .values()
+                .find_map(|incident| incident.attempt(attempt))
+                .and_then(|it| it.terms)
+        });
+        terms.map_or(Proof::Nothing, |terms| terms.proof)
     }
 
     /// Attempts whose proof is open, with what they were made on.
@@ -255,18 +297,26 @@ impl Incidents {
     }
 
     /// Attempts whose end nobody saw.
-    pub fn unknown_attempts(&self) -> Vec<(AttemptId, String, TargetId)> {
+    pub fn unknown_attempts(&self) -> Vec<Unseen> {
         let incidents = self.open.values().filter_map(|incident| {
             let Phase::Acting { attempt: id } = incident.phase else { return None };
             let attempt = incident.attempt(id)?;
-            (attempt.outcome == AttemptOutcome::Unknown)
-                .then(|| (id, attempt.action.clone(), attempt.target.clone()))
+            (attempt.outcome == AttemptOutcome::Unknown).then(|| Unseen {
+                attempt: id,
+                incident: Some(incident.id),
+                action: attempt.action.clone(),
+                target: attempt.target.clone(),
+                params: attempt.params.clone(),
+            })
         });
-        let errands = self
-            .errands
-            .iter()
-            .filter(|(_, errand)| errand.unknown)
-            .map(|(id, errand)| (*id, errand.action.clone(), errand.target.clone()));
+        let errands =
+            self.errands.iter().filter(|(_, errand)| errand.unknown).map(|(id, errand)| Unseen {
+                attempt: *id,
+                incident: None,
+                action: errand.action.clone(),
+                target: errand.target.clone(),
+                params: Attrs::new(),
+            });
         incidents.chain(errands).collect()
     }
 

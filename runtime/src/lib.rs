@@ -15,6 +15,7 @@ pub mod http;
 pub mod incident;
 pub mod model;
 pub mod plugin;
+pub mod program;
 pub mod reconcile;
 pub mod secret;
 pub mod source;

@@ -16,7 +16,8 @@ pub mod target;
 pub mod view;
 
 pub use action::{
-    Attempt, AttemptId, AttemptOutcome, Decision, Mode, Origin, Outcome, Proposal, Refusal, Remedy,
+    Attempt, AttemptId, AttemptOutcome, Decision, Lease, Mode, Origin, Outcome, Proposal, Refusal,
+    Remedy,
 };
 pub use brief::{Brief, Node};
 pub use command::{Command, CommandError};

@@ -46,7 +46,6 @@ use crate::config::{ExternalConfig, ProbeConfig, SourceConfig, WorkloadConfig};
 use crate::model::{Batch, Line, Series, TargetId, TargetKind};
 use crate::workload::WorkloadStatus;
 
-mod command;
 mod device;
 mod disk;
 mod filesystem;

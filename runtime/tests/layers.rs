@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["incident", "guard", "trust", "story"],
     &["config"],
-    &["http"],
+    &["http", "program"],
     &["clock"],
     &["model"],
     &["failpoint", "secret"],

@@ -22,6 +22,7 @@ mod intent;
 mod journal_damaged;
 mod log_line;
 mod observe;
+mod operator_command;
 mod package_refused;
 mod plugin_misbehaves;
 mod relapse;

@@ -194,6 +194,7 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
+    use homeostat::model::catalogue::Terms;
     use homeostat::model::{Instant, Mode, Origin, Proposal};
 
     use super::*;
@@ -215,7 +216,17 @@ mod tests {
             also_prove: Vec::new(),
         };
         let origin = Origin::Desired;
-        record(seq, Event::Permitted { incident: None, birth, origin, proposal, expires_age_ms: 0 })
+        record(
+            seq,
+            Event::Permitted {
+                incident: None,
+                birth,
+                origin,
+                proposal,
+                terms: Terms::RESTART,
+                expires_age_ms: 0,
+            },
+        )
     }
 
     fn ended(seq: u64, attempt: AttemptId) -> Record {

@@ -14,8 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use homeostat_sdk::Error;
 use homeostat_sdk::text::selects;
+use homeostat_sdk::{Error, Value};
 use serde::Deserialize;
 
 const ROWS_MAX: usize = 64;
@@ -71,9 +71,9 @@ pub struct Step {
     /// Another target than the incident's root.
     #[serde(default)]
     pub target: Option<String>,
-    /// Parameters of the action; text only, as in the catalogue.
+    /// Parameters of the action, as the box's catalogue has them.
     #[serde(default)]
-    pub params: BTreeMap<String, String>,
+    pub params: BTreeMap<String, Param>,
     /// Tries inside the window before the next step.
     #[serde(default = "one")]
     pub attempts: u32,
@@ -85,6 +85,27 @@ pub struct Step {
     /// Probes that must be good besides the action's own proof.
     #[serde(default)]
     pub also_prove: Vec<String>,
+}
+
+/// What a parameter may be.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Param {
+    Flag(bool),
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl From<&Param> for Value {
+    fn from(param: &Param) -> Self {
+        match param {
+            Param::Flag(flag) => (*flag).into(),
+            Param::Whole(number) => (*number).into(),
+            Param::Number(number) => (*number).into(),
+            Param::Text(text) => text.as_str().into(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -187,7 +208,10 @@ impl Step {
     }
 
     fn tell(to: &str) -> Self {
-        Self { params: [("to".to_owned(), to.to_owned())].into(), ..Self::of("notify") }
+        Self {
+            params: [("to".to_owned(), Param::Text(to.to_owned()))].into(),
+            ..Self::of("notify")
+        }
     }
 
     fn of(action: &str) -> Self {

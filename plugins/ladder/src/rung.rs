@@ -157,7 +157,7 @@ impl<'a> Rung<'a> {
         let mut proposal = Proposal::new(action, self.target, reason);
         proposal.also_prove.clone_from(&self.step.also_prove);
         for (name, value) in params {
-            proposal = proposal.with(name, value.as_str());
+            proposal = proposal.with(name, value);
         }
         if action == "notify" && !params.contains_key("text") {
             proposal = proposal.with("text", self.text(finding));

@@ -2,21 +2,25 @@
 //! configuration names. A plugin picks the name and the words, never the command.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
 use crate::config::{NotifyConfig, NotifyKind};
 use crate::guard::Permit;
 use crate::http;
 use crate::model::frame::attr;
 use crate::model::{Outcome, Value};
+use crate::program::{End, Heard, Program};
 
 /// What a webhook may answer; the body is not looked at.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
 
-pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit) -> Outcome {
+pub async fn notify(
+    notifiers: &BTreeMap<String, NotifyConfig>,
+    alive: &watch::Receiver<bool>,
+    permit: &Permit,
+) -> Outcome {
     let params = &permit.proposal().params;
     let to = attr(params, "to").map(Value::to_string).unwrap_or_default();
     let Some(config) = notifiers.get(&to) else {
@@ -34,7 +38,9 @@ pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit)
     .to_string();
     let limit = Duration::from_millis(config.timeout_ms);
     let sent = match &config.kind {
-        NotifyKind::Command { command } => run(command, &config.given, &message, limit).await,
+        NotifyKind::Command { command } => {
+            run(Program::new(command, &config.given, Heard::Output, alive), &message, limit).await
+        }
         NotifyKind::Webhook { url } => post(url, &config.given, message, limit).await,
     };
     match sent {
@@ -43,36 +49,15 @@ pub async fn notify(notifiers: &BTreeMap<String, NotifyConfig>, permit: &Permit)
     }
 }
 
-async fn run(
-    command: &[String],
-    env: &BTreeMap<String, String>,
-    message: &str,
-    limit: Duration,
-) -> Result<String, String> {
-    let (program, args) = command.split_first().ok_or("its command is empty")?;
-    let mut child = tokio::process::Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs(env)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program} did not start: {error}"))?;
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    let work = async {
-        // A command that does not read its input is its own affair.
-        let _ = stdin.write_all(message.as_bytes()).await;
-        drop(stdin);
-        child.wait().await
-    };
-    match tokio::time::timeout(limit, work).await {
-        Ok(Ok(status)) if status.success() => Ok(format!("{program} took it")),
-        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
-        Ok(Err(error)) => Err(format!("{program}: {error}")),
-        Err(_) => Err(format!("{program} did not end within {} ms", limit.as_millis())),
+/// A command that does not read its input is its own affair.
+async fn run(program: Program, message: &str, limit: Duration) -> Result<String, String> {
+    let program = program.reads_text(message).map_err(|error| format!("no input: {error}"))?;
+    let ended = program.run(limit).await?;
+    match ended.end {
+        End::Exited if ended.status.success() => Ok("its command took it".into()),
+        End::Exited => Err(format!("its command ended with {}", ended.status)),
+        End::TimedOut => Err(format!("its command did not end within {} ms", limit.as_millis())),
+        End::Cancelled => Err("the daemon is stopping".into()),
     }
 }
 

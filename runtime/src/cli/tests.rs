@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::action::Rule;
+use crate::model::catalogue::Terms;
 use crate::model::view::{
     Condition, IncidentView, Pause, PluginState, WorkloadState, WorkloadView,
 };
@@ -269,6 +270,7 @@ fn a_story_is_told_with_who_why_and_when_it_could_pass() {
                 birth: 7,
                 origin: origin(),
                 proposal: proposal.clone(),
+                terms: Terms::RESTART,
                 expires_age_ms: 110_000,
             },
         ),

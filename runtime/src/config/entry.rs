@@ -10,12 +10,12 @@ use super::probe::{command, environment, probes};
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
-use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, mistake, value};
-use crate::model::catalogue::CATALOGUE;
+use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, value};
 
 pub(super) struct TypedPlugin {
     pub config: PluginConfig,
     pub targets: Vec<At<String>>,
+    pub grants: Vec<At<String>>,
     pub place: String,
 }
 
@@ -46,11 +46,12 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
     });
     let package = section.doc.resolve(&package.value);
     section.amend_path("package", &package);
+    let grants = section.texts("grants").unwrap_or_default();
     let config = PluginConfig {
         name: name.value.clone(),
         package,
         digest: digest(section),
-        grants: actions(section, "grants"),
+        grants: BTreeSet::new(),
         config: section.json("config"),
         targets: Vec::new(),
         period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
@@ -61,7 +62,7 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         quarantine_faults,
         quarantine_window_ms,
     };
-    Named { name, what: TypedPlugin { config, targets, place: section.place.clone() } }
+    Named { name, what: TypedPlugin { config, targets, grants, place: section.place.clone() } }
 }
 
 fn digest(section: &mut Section<'_>) -> String {
@@ -74,19 +75,6 @@ fn digest(section: &mut Section<'_>) -> String {
         }
         String::new()
     })
-}
-
-/// Names of the catalogue.
-pub(super) fn actions(section: &mut Section<'_>, key: &str) -> BTreeSet<String> {
-    let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
-    let actions = section.texts(key).unwrap_or_default();
-    for action in actions.iter().filter(|action| !known.contains(&action.value.as_str())) {
-        let hint = mistake::suggest(&action.value, &known, "actions");
-        let found = value::quoted(&action.value);
-        let place = section.at(key);
-        section.doc.note(action.offset, &place, "actions of the catalogue", found, Some(hint));
-    }
-    actions.into_iter().map(|action| action.value).collect()
 }
 
 pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedWorkload> {

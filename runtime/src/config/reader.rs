@@ -17,6 +17,7 @@ use super::document::{At, Document};
 use super::mistake::suggest;
 use super::shown::ValueOrigin;
 use super::value;
+use crate::model::Value;
 
 /// One table of it. Knows which keys were asked for, so that the others are
 /// unknown keys.
@@ -209,6 +210,18 @@ impl<'d> Section<'d> {
             self.note_value(key, "a number", value);
         }
         number.unwrap_or(default)
+    }
+
+    /// A finite number as it is typed, or nothing.
+    pub fn bound(&mut self, key: &str) -> Option<Value> {
+        let value = self.leaf(key)?;
+        let whole = value::integer(value.get_ref()).map(Value::Int);
+        let number = whole.or_else(|| value::number(value.get_ref()).map(Value::Num));
+        let number = number.filter(|it| !matches!(it, Value::Num(it) if !it.is_finite()));
+        if number.is_none() {
+            self.note_value(key, "a number", value);
+        }
+        number
     }
 
     /// Milliseconds, typed as `KEY_s` (fractions are fine) or `KEY_ms`.

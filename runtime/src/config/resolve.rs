@@ -2,17 +2,20 @@
 //!
 //! Invariant: whatever names another thing is checked here, and only here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::action::TypedAction;
 use super::document::{At, Document};
 use super::entry::{TypedExternal, TypedPlugin, TypedWorkload};
 use super::mistake::{nearest, suggest};
 use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{
-    Config, ExternalConfig, GuardConfig, IncidentConfig, PluginConfig, Route, WorkloadConfig,
-    cycle, secret, value,
+    CommandConfig, Config, ExternalConfig, GuardConfig, IncidentConfig, PluginConfig, Route,
+    WorkloadConfig, cycle, secret, value,
 };
+use crate::model::catalogue::{COMMAND, Catalogue};
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
@@ -26,6 +29,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "link", typed.links.iter().map(|link| &link.name));
     note_twins(doc, "interlock", typed.interlocks.iter().map(|interlock| &interlock.name));
     note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
+    note_twins(doc, "action", typed.actions.iter().map(|action| &action.name));
 
     let plugin_names = names(&typed.plugins);
     let workload_names = names(&typed.workloads);
@@ -36,12 +40,14 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     let workloads = workloads(doc, typed.workloads, &known);
     let externals = externals(doc, typed.externals, &links);
     let graph = graph(&workloads, &externals, &link_names);
-    let plugins = plugins(doc, typed.plugins, &graph);
+    let (commands, catalogue) = catalogue(doc, typed.actions, &graph);
+    let plugins = plugins(doc, typed.plugins, &graph, &catalogue);
     let replicas = workloads
         .iter()
         .filter_map(|it| Some((TargetId::workload(&it.name), it.replicas.clone()?)));
     let guard = GuardConfig {
         replicas: replicas.collect(),
+        approval: actions(doc, "guard.approval", typed.approval, &catalogue),
         windows: typed.windows.into_iter().map(|window| window.what).collect(),
         ..typed.guard
     };
@@ -72,6 +78,8 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         workloads,
         externals,
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
+        commands,
+        catalogue: Arc::new(catalogue),
         drill: typed.drill,
         secrets: secret::taken(doc),
         graph,
@@ -116,13 +124,57 @@ fn externals(
     typed.into_iter().map(|external| resolve(external.what)).collect()
 }
 
-fn plugins(doc: &Document<'_>, typed: Vec<Named<TypedPlugin>>, graph: &Graph) -> Vec<PluginConfig> {
-    let resolve = |TypedPlugin { config, targets, place }| {
+/// What every box has, and what this one declares.
+fn catalogue(
+    doc: &Document<'_>,
+    typed: Vec<Named<TypedAction>>,
+    graph: &Graph,
+) -> (Vec<CommandConfig>, Catalogue) {
+    let mut catalogue = Catalogue::default();
+    let mut commands = Vec::new();
+    for action in typed.into_iter().map(|action| action.what) {
+        for target in &action.targets {
+            note_unknown_target(doc, &format!("{}.targets", action.place), target, graph);
+        }
+        action.specs().into_iter().for_each(|spec| catalogue.insert(spec));
+        commands.push(action.config);
+    }
+    (commands, catalogue)
+}
+
+/// Names of the catalogue.
+fn actions(
+    doc: &Document<'_>,
+    place: &str,
+    typed: Vec<At<String>>,
+    catalogue: &Catalogue,
+) -> BTreeSet<String> {
+    for action in typed.iter().filter(|action| catalogue.get(&action.value).is_none()) {
+        let known: Vec<&str> = catalogue.names().collect();
+        let own = format!("{COMMAND}{}", action.value);
+        let hint = match catalogue.get(&own) {
+            Some(_) => format!("an [[action]] of this file is called {own}"),
+            None => suggest(&action.value, &known, "actions"),
+        };
+        let found = value::quoted(&action.value);
+        doc.note(action.offset, place, "actions of the catalogue", found, Some(hint));
+    }
+    typed.into_iter().map(|action| action.value).collect()
+}
+
+fn plugins(
+    doc: &Document<'_>,
+    typed: Vec<Named<TypedPlugin>>,
+    graph: &Graph,
+    catalogue: &Catalogue,
+) -> Vec<PluginConfig> {
+    let resolve = |TypedPlugin { config, targets, grants, place }| {
         for target in &targets {
             note_unknown_target(doc, &format!("{place}.targets"), target, graph);
         }
         let targets = targets.into_iter().map(|target| target.value).collect();
-        PluginConfig { targets, ..config }
+        let grants = actions(doc, &format!("{place}.grants"), grants, catalogue);
+        PluginConfig { targets, grants, ..config }
     };
     typed.into_iter().map(|plugin| resolve(plugin.what)).collect()
 }

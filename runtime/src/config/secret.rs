@@ -36,6 +36,9 @@ pub enum SecretOwner {
     Notify {
         name: String,
     },
+    Action {
+        name: String,
+    },
 }
 
 impl std::fmt::Display for SecretOwner {
@@ -44,6 +47,7 @@ impl std::fmt::Display for SecretOwner {
             Self::Workload { name } => write!(f, "workload:{name}"),
             Self::Probe { target, probe } => write!(f, "probe {probe} of {target}"),
             Self::Notify { name } => write!(f, "notify {name}"),
+            Self::Action { name } => write!(f, "action {name}"),
         }
     }
 }
@@ -78,7 +82,7 @@ impl Secrets {
             let workload = match owner {
                 SecretOwner::Workload { name } => Some(name.as_str()),
                 SecretOwner::Probe { target, .. } => target.strip_prefix("workload:"),
-                SecretOwner::Notify { .. } => None,
+                SecretOwner::Notify { .. } | SecretOwner::Action { .. } => None,
             };
             if let Some(workload) = workload {
                 by.entry(workload.to_owned()).or_default().push(secret.clone());
@@ -164,7 +168,12 @@ impl Config {
             NotifyKind::Command { command } => Some(command),
             NotifyKind::Webhook { .. } => None,
         });
-        let commands = self.workloads.iter().map(|it| &it.command).chain(probes).chain(notifiers);
+        let actions = self.commands.iter().flat_map(|it| {
+            let more = [&it.precondition, &it.observe, &it.undo];
+            std::iter::once(&it.command).chain(more.into_iter().flatten())
+        });
+        let workloads = self.workloads.iter().map(|it| &it.command);
+        let commands = workloads.chain(probes).chain(notifiers).chain(actions);
         commands.flatten().any(|argument| argument.contains(value))
     }
 
@@ -182,6 +191,9 @@ impl Config {
             }
             SecretOwner::Notify { name } => {
                 self.notify.iter_mut().find(|it| it.name == *name).map(|it| &mut it.given)
+            }
+            SecretOwner::Action { name } => {
+                self.commands.iter_mut().find(|it| it.name == *name).map(|it| &mut it.env)
             }
         };
         if let Some(to) = to {

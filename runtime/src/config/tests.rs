@@ -500,6 +500,59 @@ fn a_maintenance_window_is_read_and_each_of_its_mistakes_is_named() {
 }
 
 #[test]
+fn an_operators_command_becomes_an_action_of_the_catalogue() {
+    let text = format!(
+        "{BOX}[[workload]]\nname = \"llm\"\ncommand = [\"/bin/w\"]\n\
+         [[plugin]]\nname = \"ladder\"\npackage = \"l.plugin\"\ndigest = \"sha256:{}\"\n\
+         grants = [\"command.resize\"]\n\
+         [[action]]\nname = \"resize\"\ntargets = [\"workload:llm\"]\ndisruption = 2\nsettle_s = 5\n\
+         command = [\"/bin/resize\", \"{{target}}\", \"--to={{size}}\", \"{{{{.State}}}}\"]\n\
+         undo = [\"/bin/resize\", \"--back\"]\n\
+         [[action.param]]\nname = \"size\"\nchoices = [\"small\", \"large\"]\ndefault = \"small\"\n\
+         [[action.param]]\nname = \"threads\"\nmin = 1\nmax = 8\n",
+        "0".repeat(64)
+    );
+    let config = good(&text);
+    let spec = config.catalogue.get("command.resize").expect("it is in the catalogue");
+    assert_eq!((spec.terms.disruption, spec.terms.settle_ms, spec.terms.undo), (2, 5_000, true));
+    assert!(spec.applies_to(&TargetId::workload("llm")));
+    let params = |size: Value, threads| vec![("size".into(), size), ("threads".into(), threads)];
+    assert_eq!(spec.check(&params(Value::text("large"), Value::Int(8))), Ok(()));
+    assert!(spec.check(&params(Value::text("huge"), Value::Int(8))).is_err());
+    assert!(spec.check(&params(Value::text("large"), Value::Int(9))).is_err());
+    assert!(spec.check(&vec![]).unwrap_err().contains("\"threads\""), "it has no default");
+    let undo = config.catalogue.get("command.resize.undo").expect("it is in the catalogue");
+    assert_eq!((undo.terms.disruption, undo.terms.undo), (2, false));
+    assert_eq!(config.plugins[0].grants, BTreeSet::from(["command.resize".to_owned()]));
+
+    for (keys, word) in [
+        ("command = [\"/x\"]", "targets: wanted at least one target"),
+        ("targets = [\"workload:llm\"]\ncommand = [\"/x\"]", "targets of this file"),
+        ("targets = [\"box\"]\ncommand = [\"{size}\"]", "a program by its absolute path"),
+        ("targets = [\"box\"]\ncommand = [\"/{target}\"]", "wanted a program of its own"),
+        (
+            "targets = [\"box\"]\ncommand = [\"/x\", \"{size}\"]",
+            "wanted parameters of this action, found `{size}` | declared here: {target}",
+        ),
+        (
+            "targets = [\"box\"]\ncommand = [\"/x\"]\n[[action.param]]\nname = \"free\"",
+            "wanted choices, or min and max",
+        ),
+        (
+            "targets = [\"box\"]\ncommand = [\"/x\"]\n[[action.param]]\nname = \"n\"\nmin = 1\n\
+             max = 8\ndefault = 9",
+            "default: wanted a whole number from 1 to 8, found 9",
+        ),
+    ] {
+        let row = row(&format!("[[action]]\nname = \"resize\"\n{keys}\n"));
+        assert!(row.contains(word), "{keys}: {row}");
+    }
+    let found = row("[guard]\napproval = [\"resize\"]\n[[action]]\nname = \"resize\"\n\
+                     targets = [\"box\"]\ncommand = [\"/x\"]\n");
+    assert!(found.contains("an [[action]] of this file is called command.resize"), "{found}");
+}
+
+#[test]
 fn all_mistakes_are_told_together_and_in_order() {
     let found = mistakes(
         r#"[box]

@@ -11,7 +11,9 @@ use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
     ApiConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths,
-    ProbeConfig, SourceConfig, StoreConfig, TrustConfig, WindowConfig, drill,
+    ProbeConfig, SourceConfig, StoreConfig, TrustConfig, WindowConfig,
+    action::{self, TypedAction},
+    drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
     probe,
     source::{self, TypedLog, TypedSensor},
@@ -42,12 +44,14 @@ pub(super) struct Typed {
     pub api: ApiConfig,
     pub source: SourceConfig,
     pub guard: GuardConfig,
+    pub approval: Vec<At<String>>,
     pub windows: Vec<Named<WindowConfig>>,
     pub incident: TypedIncident,
     pub plugins: Vec<Named<TypedPlugin>>,
     pub workloads: Vec<Named<TypedWorkload>>,
     pub externals: Vec<Named<TypedExternal>>,
     pub notify: Vec<Named<NotifyConfig>>,
+    pub actions: Vec<Named<TypedAction>>,
     pub drill: DrillConfig,
     pub logs: Vec<Named<TypedLog>>,
     pub links: Vec<Named<LinkConfig>>,
@@ -114,6 +118,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
     let (identity, mode, defaults) = root.section("box", the_box);
     let paths = root.section("paths", paths);
     let (trust, publishers) = root.section("trust", trust::trust);
+    let (guard, approval) = root.section("guard", |section| guard(section, &defaults));
     Typed {
         identity,
         mode,
@@ -122,13 +127,15 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
         source: root.section("source", |section| source::source(section, &defaults, &paths)),
-        guard: root.section("guard", |section| guard(section, &defaults)),
+        guard,
+        approval,
         windows: root.each("maintenance", window::window),
         incident: root.section("incident", |section| incident(section, &defaults)),
         plugins: root.each("plugin", |section| entry::plugin(section, &defaults)),
         workloads: root.each("workload", |section| entry::workload(section, &defaults)),
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
+        actions: root.each("action", action::action),
         drill: root.section("drill", drill::drill),
         logs: root.each("log", source::log),
         links: root.each("link", source::link),
@@ -236,8 +243,9 @@ fn id(
     id
 }
 
-fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {
-    GuardConfig {
+/// And the actions that want a person's word.
+fn guard(section: &mut Section<'_>, defaults: &Defaults) -> (GuardConfig, Vec<At<String>>) {
+    let guard = GuardConfig {
         cooldown_ms: section.preset("cooldown", defaults.cooldown_ms, 0..=DAY),
         rate_max: section.integer("rate_max", 10, 1..=10_000),
         rate_window_ms: section.duration("rate_window", 10 * MINUTE, SECOND..=7 * DAY),
@@ -245,11 +253,12 @@ fn guard(section: &mut Section<'_>, defaults: &Defaults) -> GuardConfig {
         permit_ttl_ms: section.duration("permit_ttl", 30 * SECOND, SECOND..=HOUR),
         storm_max: section.integer("storm_max", 20, 1..=1_000),
         storm_window_ms: section.duration("storm_window", 10 * MINUTE, SECOND..=DAY),
-        approval: entry::actions(section, "approval"),
+        approval: BTreeSet::new(),
         approval_ttl_ms: section.duration("approval_ttl", 15 * MINUTE, SECOND..=7 * DAY),
         windows: Vec::new(),
         replicas: BTreeMap::new(),
-    }
+    };
+    (guard, section.texts("approval").unwrap_or_default())
 }
 
 fn incident(section: &mut Section<'_>, defaults: &Defaults) -> TypedIncident {

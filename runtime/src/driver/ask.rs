@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard;
 use crate::incident::step::HealerState;
-use crate::incident::{Incident, Phase};
+use crate::incident::{Incident, Phase, Undo};
 use crate::model::brief::Node;
+use crate::model::catalogue::NOTIFY;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
     AttemptId, Brief, Decision, Event, IncidentId, Origin, Proposal, Record, Refusal, TargetId,
@@ -135,10 +136,14 @@ impl Driver {
     fn brief(&self, id: IncidentId, healer: &str) -> Option<Brief> {
         let incident = self.memory.incidents.get(id)?;
         let now = self.clock.now();
-        let remedies = self.with_guard_scene(|scene| {
-            self.guard.remedies(healer, id, &incident.root, &self.memory.history, scene)
-        });
         let closure = self.config.graph.closure(&incident.root);
+        let remedies = self.with_guard_scene(|scene| {
+            let of = |target| self.guard.remedies(healer, id, target, &self.memory.history, scene);
+            // What the root needs may be what has to be mended; a person is told once.
+            let needed = closure.iter().filter(|target| **target != incident.root);
+            let needed = needed.flat_map(of).filter(|it| it.action != NOTIFY);
+            of(&incident.root).into_iter().chain(needed).collect()
+        });
         let nodes = closure.iter().filter_map(|id| self.config.graph.get(id));
         Some(Brief {
             id,
@@ -215,6 +220,14 @@ impl Driver {
         }
     }
 
+    /// Takes back what did not help, as far as the guard permits.
+    pub(super) fn undo(&mut self, id: IncidentId) {
+        let undo = self.memory.incidents.get(id).and_then(|it| it.undo.clone());
+        let Some(Undo { origin, proposal, .. }) = undo else { return };
+        // A refusal is written down, and what has a time to it is tried again.
+        let _ = self.propose(&origin, Some(id), proposal);
+    }
+
     /// Asks the guard; on yes, the permit is written down and handed on.
     pub(super) fn propose(
         &mut self,
@@ -248,8 +261,7 @@ impl Driver {
 
     pub(super) fn with_guard_scene<T>(&self, with: impl FnOnce(&guard::Scene<'_>) -> T) -> T {
         let unwanted = |target: &TargetId| self.is_unwanted(target);
-        let leases: Vec<_> =
-            self.memory.incidents.leases().map(|(target, id)| (target.clone(), id)).collect();
+        let leases: Vec<_> = self.memory.incidents.leases().collect();
         let denied = |incident: IncidentId, action: &str| {
             self.memory.incidents.get(incident).is_some_and(|it| it.denied.contains(action))
         };

@@ -5,7 +5,7 @@
 //! that ended by itself is a fault, and the healers' affair.
 
 use super::Driver;
-use crate::model::catalogue::{WORKLOAD_START, WORKLOAD_STOP};
+use crate::model::catalogue::{Terms, WORKLOAD_START, WORKLOAD_STOP};
 use crate::model::event::exit_attrs;
 use crate::model::view::WorkloadState;
 use crate::model::{Attempt, AttemptId, ExitStatus, Origin, Outcome, Proposal, TargetId, Value};
@@ -59,9 +59,10 @@ impl Driver {
                 (false, Some(WorkloadState::Running)) => WORKLOAD_STOP,
                 _ => continue,
             };
+            let Some(spec) = config.catalogue.get(action) else { continue };
             let too_soon = |until: &u64| *until > self.clock.age_ms();
             if self.journal_failing.is_some()
-                || self.is_leased(&target)
+                || self.is_leased(&target, &spec.terms)
                 || self.stop_again_age_ms.get(&workload.name).is_some_and(too_soon)
             {
                 continue;
@@ -104,11 +105,9 @@ impl Driver {
     }
 
     /// Whether this target, or one it stands in relation to, is under repair.
-    pub(super) fn is_leased(&self, target: &TargetId) -> bool {
+    pub(super) fn is_leased(&self, target: &TargetId, terms: &Terms) -> bool {
         let graph = &self.config.graph;
-        self.memory.incidents.leases().any(|(other, _)| {
-            other == target || graph.depends_on(target, other) || graph.depends_on(other, target)
-        })
+        self.memory.incidents.leases().any(|it| it.hinders(target, terms, graph))
     }
 
     /// A start that the desired state or an operator asked for did not come

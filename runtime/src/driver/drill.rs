@@ -7,6 +7,7 @@
 use tokio::sync::oneshot;
 
 use super::Driver;
+use crate::model::catalogue::{Proof, Terms};
 use crate::model::drill::DrillFault;
 use crate::model::{CommandError, Event, IncidentId, Origin, Seq, TargetId, Value};
 
@@ -15,6 +16,9 @@ use crate::model::{CommandError, Event, IncidentId, Origin, Seq, TargetId, Value
 const AFTERMATH_MS: u64 = 300_000;
 /// For the journal to hold that the drill began.
 const DURABLE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A drill disturbs one workload.
+const TERMS: Terms = Terms { disruption: 1, proof: Proof::Nothing, settle_ms: 0, undo: false };
 
 /// The last one on a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +83,7 @@ impl Driver {
         if !self.runs(target) {
             return refused("drill", format!("{name} does not run"));
         }
-        if self.is_leased(target) {
+        if self.is_leased(target, &TERMS) {
             return refused("lease", format!("{name}, or what it needs, is under repair"));
         }
         Ok(())

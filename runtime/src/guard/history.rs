@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::catalogue;
 use crate::model::{AttemptId, Event, Origin, Record, TargetId};
 
 /// Permits remembered for cooldown and rate. More than any sane rate lets
@@ -50,6 +49,7 @@ impl History {
                 birth,
                 origin: Origin::Healer { .. } | Origin::Approved { .. },
                 proposal,
+                terms,
                 ..
             } => {
                 self.permits.push_back(Past {
@@ -57,7 +57,7 @@ impl History {
                     id: AttemptId { birth: *birth, seq: record.seq },
                     action: proposal.action.clone(),
                     target: proposal.target.clone(),
-                    disruption: catalogue::spec(&proposal.action).map_or(0, |spec| spec.disruption),
+                    disruption: terms.disruption,
                 });
                 if self.permits.len() > REMEMBERED {
                     self.permits.pop_front();

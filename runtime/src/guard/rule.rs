@@ -1,13 +1,15 @@
 //! The rules, one by one. Each says yes by saying nothing, or no with a reason,
 //! and from when on the same could pass.
 
+use std::sync::Arc;
+
 use super::history::History;
 use super::window;
 use super::{Guard, Scene};
 use crate::model::action::Rule;
-use crate::model::catalogue::{self, ActionSpec, NOTIFY, WORKLOAD_STOP};
+use crate::model::catalogue::{ActionSpec, NOTIFY, UNDO, WORKLOAD_STOP};
 use crate::model::view::Pause;
-use crate::model::{IncidentId, Mode, Proposal, Refusal, Target};
+use crate::model::{IncidentId, Lease, Mode, Proposal, Refusal, TargetId};
 
 /// A clock that is not trusted may be set any moment, ...
 const CLOCK_LOOK_MS: u64 = 60_000;
@@ -28,8 +30,39 @@ impl Guard {
         })
     }
 
+    /// The entry of the catalogue, if it applies to such a target.
+    pub(super) fn catalogued(
+        &self,
+        proposal: &Proposal,
+        scene: &Scene<'_>,
+    ) -> Result<Arc<ActionSpec>, Refusal> {
+        let Some(spec) = self.catalogue.get(&proposal.action) else {
+            let known: Vec<_> = self.catalogue.names().collect();
+            let detail = format!("wanted one of {}, found {:?}", known.join(", "), proposal.action);
+            return refuse(Rule::Catalogue, detail);
+        };
+        let target = &proposal.target;
+        if scene.graph.get(target).is_none() {
+            return refuse(
+                Rule::Catalogue,
+                format!("this box has no target {:?}", target.as_str()),
+            );
+        }
+        if !spec.applies_to(target) {
+            let detail = format!(
+                "{} does not apply to {target}, but to {}",
+                spec.name,
+                spec.targets.join(", ")
+            );
+            return refuse(Rule::Catalogue, detail);
+        }
+        Ok(Arc::clone(spec))
+    }
+
     pub(super) fn granted(&self, plugin: &str, spec: &ActionSpec) -> Result<(), Refusal> {
-        if self.grants.get(plugin).is_some_and(|actions| actions.contains(spec.name)) {
+        // Whoever may do it may take it back.
+        let action = spec.name.strip_suffix(UNDO).unwrap_or(&spec.name);
+        if self.grants.get(plugin).is_some_and(|actions| actions.contains(action)) {
             return Ok(());
         }
         refuse(
@@ -58,11 +91,12 @@ impl Guard {
 
     pub(super) fn cooldown(
         &self,
-        proposal: &Proposal,
+        spec: &ActionSpec,
+        target: &TargetId,
         history: &History,
         scene: &Scene<'_>,
     ) -> Result<(), Refusal> {
-        let Some(last_age_ms) = history.last(&proposal.action, &proposal.target) else {
+        let Some(last_age_ms) = history.last(&spec.name, target) else {
             return Ok(());
         };
         let free_age_ms = last_age_ms + self.config.cooldown_ms;
@@ -72,9 +106,8 @@ impl Guard {
         refuse_until(
             Rule::Cooldown,
             format!(
-                "{} on {} was {} ms ago; {} ms must lie between two",
-                proposal.action,
-                proposal.target,
+                "{} on {target} was {} ms ago; {} ms must lie between two",
+                spec.name,
                 scene.now_age_ms.saturating_sub(last_age_ms),
                 self.config.cooldown_ms
             ),
@@ -83,14 +116,14 @@ impl Guard {
     }
 
     /// Never both replicas: while one is under repair, the others serve.
-    pub(super) fn replica(&self, proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
-        let Some(group) = self.config.replicas.get(&proposal.target) else { return Ok(()) };
-        let other = scene.leases.iter().find(|(other, _)| {
-            *other != proposal.target && self.config.replicas.get(other) == Some(group)
+    pub(super) fn replica(&self, target: &TargetId, scene: &Scene<'_>) -> Result<(), Refusal> {
+        let Some(group) = self.config.replicas.get(target) else { return Ok(()) };
+        let other = scene.leases.iter().find(|lease| {
+            lease.target != *target && self.config.replicas.get(&lease.target) == Some(group)
         });
         match other {
             None => Ok(()),
-            Some((other, attempt)) => refuse_until(
+            Some(Lease { target: other, attempt, .. }) => refuse_until(
                 Rule::Replica,
                 format!("{other} of the same group {group:?} is under repair by {attempt}"),
                 scene.now_age_ms + 500,
@@ -107,8 +140,12 @@ impl Guard {
 
     /// What disrupts as much as a window is declared for waits for one.
     pub(super) fn maintenance(&self, spec: &ActionSpec, scene: &Scene<'_>) -> Result<(), Refusal> {
-        let mut windows =
-            self.config.windows.iter().filter(|it| it.disruption <= spec.disruption).peekable();
+        let mut windows = self
+            .config
+            .windows
+            .iter()
+            .filter(|it| it.disruption <= spec.terms.disruption)
+            .peekable();
         if windows.peek().is_none() {
             return Ok(());
         }
@@ -150,10 +187,10 @@ impl Guard {
         spec: &ActionSpec,
         scene: &Scene<'_>,
     ) -> Result<(), Refusal> {
-        if !self.config.approval.contains(spec.name) {
+        if !self.config.approval.contains(&spec.name) {
             return Ok(());
         }
-        if (scene.denied)(incident, spec.name) {
+        if (scene.denied)(incident, &spec.name) {
             return refuse(Rule::Approval, format!("a person said no to {}", spec.name));
         }
         refuse_until(
@@ -174,7 +211,7 @@ impl Guard {
         history: &History,
         scene: &Scene<'_>,
     ) -> Result<(), Refusal> {
-        if spec.disruption == 0 {
+        if spec.terms.disruption == 0 {
             return Ok(());
         }
         let since_age_ms = scene.now_age_ms.saturating_sub(self.config.rate_window_ms);
@@ -193,37 +230,12 @@ impl Guard {
     }
 }
 
-fn refuse<T>(rule: Rule, detail: String) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(rule: Rule, detail: String) -> Result<T, Refusal> {
     Err(Refusal { rule, detail, retry_age_ms: None })
 }
 
 fn refuse_until<T>(rule: Rule, detail: String, retry_age_ms: u64) -> Result<T, Refusal> {
     Err(Refusal { rule, detail, retry_age_ms: Some(retry_age_ms) })
-}
-
-pub(super) fn catalogued<'a>(
-    proposal: &Proposal,
-    scene: &'a Scene<'_>,
-) -> Result<(&'static ActionSpec, &'a Target), Refusal> {
-    let Some(spec) = catalogue::spec(&proposal.action) else {
-        let known: Vec<_> = catalogue::CATALOGUE.iter().map(|spec| spec.name).collect();
-        let detail = format!("wanted one of {}, found {:?}", known.join(", "), proposal.action);
-        return refuse(Rule::Catalogue, detail);
-    };
-    let Some(target) = scene.graph.get(&proposal.target) else {
-        return refuse(
-            Rule::Catalogue,
-            format!("this box has no target {:?}", proposal.target.as_str()),
-        );
-    };
-    if !spec.targets.contains(&target.kind) {
-        let detail = format!("{} does not apply to a {}", spec.name, target.kind.word());
-        return refuse(Rule::Catalogue, detail);
-    }
-    match spec.check(&proposal.params) {
-        Ok(()) => Ok((spec, target)),
-        Err(detail) => refuse(Rule::Catalogue, detail),
-    }
 }
 
 pub(super) fn journal(scene: &Scene<'_>) -> Result<(), Refusal> {
@@ -256,14 +268,15 @@ pub(super) fn paused(scene: &Scene<'_>) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn intent(proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
-    if proposal.action == NOTIFY
-        || proposal.action == WORKLOAD_STOP
-        || !(scene.unwanted)(&proposal.target)
-    {
+pub(super) fn intent(
+    spec: &ActionSpec,
+    target: &TargetId,
+    scene: &Scene<'_>,
+) -> Result<(), Refusal> {
+    if [NOTIFY, WORKLOAD_STOP].contains(&spec.name.as_str()) || !(scene.unwanted)(target) {
         return Ok(());
     }
-    refuse(Rule::Intent, format!("{} is meant to be stopped", proposal.target))
+    refuse(Rule::Intent, format!("{target} is meant to be stopped"))
 }
 
 pub(super) fn interlock(scene: &Scene<'_>) -> Result<(), Refusal> {
@@ -275,16 +288,15 @@ pub(super) fn interlock(scene: &Scene<'_>) -> Result<(), Refusal> {
 
 /// No second action on what another action's proof depends on: two targets
 /// stand in each other's way when one needs the other.
-pub(super) fn lease(proposal: &Proposal, scene: &Scene<'_>) -> Result<(), Refusal> {
-    let target = &proposal.target;
-    let held = scene.leases.iter().find(|(other, _)| {
-        other == target
-            || scene.graph.depends_on(target, other)
-            || scene.graph.depends_on(other, target)
-    });
+pub(super) fn lease(
+    spec: &ActionSpec,
+    target: &TargetId,
+    scene: &Scene<'_>,
+) -> Result<(), Refusal> {
+    let held = scene.leases.iter().find(|it| it.hinders(target, &spec.terms, scene.graph));
     match held {
         None => Ok(()),
-        Some((other, attempt)) => refuse_until(
+        Some(Lease { target: other, attempt, .. }) => refuse_until(
             Rule::Lease,
             format!("attempt {attempt} on {other} is not ended or not proven yet"),
             scene.now_age_ms + 500,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::action::Rule;
-use crate::model::catalogue::{WORKLOAD_RESTART, WORKLOAD_STOP};
+use crate::model::catalogue::{Proof, Terms, WORKLOAD_RESTART, WORKLOAD_STOP};
 use crate::model::{Instant, Target, TargetKind, Value};
 
 struct World {
@@ -14,7 +14,7 @@ struct World {
     up_ms: u64,
     now: u64,
     unwanted: Option<TargetId>,
-    leases: Vec<(TargetId, AttemptId)>,
+    leases: Vec<Lease>,
     journal_failing: Option<String>,
     unix_ms: Option<i64>,
     denied: Option<String>,
@@ -55,7 +55,7 @@ impl World {
             replicas: BTreeMap::new(),
         };
         Self {
-            guard: Guard::new(config.clone(), grants),
+            guard: Guard::new(config.clone(), grants, catalogue()),
             history: History::default(),
             graph,
             mode: Mode::Enforce,
@@ -76,7 +76,7 @@ impl World {
     /// The same box under another policy.
     fn with(mut self, change: impl FnOnce(&mut GuardConfig)) -> Self {
         change(&mut self.config);
-        self.guard = Guard::new(self.config.clone(), self.guard.grants);
+        self.guard = Guard::new(self.config.clone(), self.guard.grants, self.guard.catalogue);
         self
     }
 
@@ -130,6 +130,14 @@ impl World {
         self.history.apply(&record);
         admitted.seal(&record)
     }
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    Arc::new(Catalogue::default())
+}
+
+fn lease(target: &TargetId, terms: Terms) -> Lease {
+    Lease { target: target.clone(), attempt: AttemptId { birth: 7, seq: 3 }, terms }
 }
 
 fn healer() -> Origin {
@@ -239,13 +247,23 @@ fn boot_grace_goes_by_the_boot() {
 #[test]
 fn two_targets_share_a_lease_when_one_needs_the_other() {
     let mut world = World::new();
-    world.leases = vec![(TargetId::workload("model"), AttemptId { birth: 7, seq: 3 })];
+    world.leases = vec![lease(&TargetId::workload("model"), Terms::RESTART)];
     for (name, rule) in [("model", Some(Rule::Lease)), ("web", Some(Rule::Lease)), ("other", None)]
     {
         assert_eq!(world.rule(name), rule, "{name}");
     }
-    world.leases = vec![(TargetId::workload("web"), AttemptId { birth: 7, seq: 3 })];
+    world.leases = vec![lease(&TargetId::workload("web"), Terms::RESTART)];
     assert_eq!(world.rule("model"), Some(Rule::Lease));
+}
+
+#[test]
+fn what_takes_nothing_from_anybody_holds_its_own_target_alone() {
+    let mut world = World::new();
+    let makes_room = Terms { disruption: 0, proof: Proof::Cleared, ..Terms::RESTART };
+    world.leases = vec![lease(&TargetId::workload("model"), makes_room)];
+    for (name, rule) in [("model", Some(Rule::Lease)), ("web", None)] {
+        assert_eq!(world.rule(name), rule, "{name}");
+    }
 }
 
 #[test]
@@ -272,7 +290,7 @@ fn no_permit_without_a_journal_that_can_hold_it() {
 fn telling_a_person_needs_no_lease_and_no_grace() {
     let mut world = World::new();
     world.up_ms = 0;
-    world.leases = vec![(TargetId::workload("web"), AttemptId { birth: 7, seq: 3 })];
+    world.leases = vec![lease(&TargetId::workload("web"), Terms::RESTART)];
     let mut notify = proposal(NOTIFY, &TargetId::workload("web"));
     notify.params = vec![("to".into(), Value::text("pager"))];
     assert!(world.check(&healer(), &notify).is_ok());
@@ -308,8 +326,8 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
         told,
         [
             ("notify", true, "", 0.0),
-            ("workload.start", false, "grant", 0.0),
             ("workload.restart", false, "cooldown", 1.0),
+            ("workload.start", false, "grant", 0.0),
             ("workload.stop", false, "grant", 0.0),
         ]
     );
@@ -322,7 +340,7 @@ fn one_replica_waits_while_another_is_under_repair() {
         config.replicas = BTreeMap::from([group("web"), group("other")]);
     });
     assert_eq!(world.rule("web"), None);
-    world.leases = vec![(TargetId::workload("other"), AttemptId { birth: 7, seq: 3 })];
+    world.leases = vec![lease(&TargetId::workload("other"), Terms::RESTART)];
     for (name, rule) in [("web", Some(Rule::Replica)), ("other", Some(Rule::Lease))] {
         assert_eq!(world.rule(name), rule, "{name}");
     }

@@ -1,11 +1,11 @@
 //! Events become state, and nothing else does.
 
 use super::{
-    ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, UNANSWERED_MAX,
+    ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, UNANSWERED_MAX, Undo,
     signature,
 };
 use crate::model::action::Rule;
-use crate::model::catalogue::{self, Proof};
+use crate::model::catalogue::{Proof, Terms, UNDO};
 use crate::model::{
     Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, FindingRef, IncidentId, Instant,
     Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
@@ -60,9 +60,9 @@ impl Incidents {
             Event::IncidentOpened { root, kind, findings, .. } => {
                 self.begin(record, root, kind, findings);
             }
-            Event::Permitted { incident, birth, origin, proposal, .. } => {
+            Event::Permitted { incident, birth, origin, proposal, terms, .. } => {
                 let id = AttemptId { birth: *birth, seq: record.seq };
-                self.permitted(*incident, id, origin, proposal, record.at);
+                self.permitted(*incident, (id, *terms), origin, proposal, record.at);
             }
             Event::AttemptEnded { incident, attempt, outcome }
             | Event::EffectObserved { incident, attempt, outcome } => {
@@ -102,6 +102,7 @@ impl Incidents {
             Event::ProofSeen { good, .. } => it.proof_seen(*good),
             Event::ProofFailed { attempt, why, .. } => {
                 it.judge(*attempt, AttemptOutcome::Failed, why);
+                it.undo.iter_mut().for_each(|undo| undo.due = true);
                 it.look_anew();
             }
             Event::IncidentRecovered { attempt, .. } => {
@@ -153,6 +154,7 @@ impl Incidents {
             findings,
             attempts: Vec::new(),
             also_prove: Vec::new(),
+            undo: None,
             refusals: 0,
             declined: Default::default(),
             unanswered: Default::default(),
@@ -165,11 +167,12 @@ impl Incidents {
     fn permitted(
         &mut self,
         incident: Option<IncidentId>,
-        id: AttemptId,
+        permit: (AttemptId, Terms),
         origin: &Origin,
         proposal: &Proposal,
         now: Instant,
     ) {
+        let (id, terms) = permit;
         let Some(incident) = incident else {
             self.errands.insert(
                 id,
@@ -177,14 +180,17 @@ impl Incidents {
                     origin: origin.clone(),
                     action: proposal.action.clone(),
                     target: proposal.target.clone(),
+                    terms,
                     unknown: false,
                 },
             );
             return;
         };
         self.change(incident, now, |it| {
-            it.record(Some(id), origin, proposal, AttemptOutcome::Acting, &proposal.reason, now);
+            let acting = AttemptOutcome::Acting;
+            it.record(Some(permit), origin, proposal, acting, &proposal.reason, now);
             it.also_prove.clone_from(&proposal.also_prove);
+            it.undo = terms.undo.then(|| Undo::of(origin, proposal));
             it.pending = None;
             it.phase = Phase::Acting { attempt: id };
         });
@@ -225,6 +231,18 @@ impl Incidents {
         for errand in self.errands.values_mut() {
             errand.unknown = true;
         }
+    }
+}
+
+impl Undo {
+    fn of(origin: &Origin, proposal: &Proposal) -> Self {
+        let proposal = Proposal {
+            action: format!("{}{UNDO}", proposal.action),
+            reason: format!("{} did not help", proposal.action),
+            also_prove: Vec::new(),
+            ..proposal.clone()
+        };
+        Self { origin: origin.clone(), proposal, due: false }
     }
 }
 
@@ -285,17 +303,15 @@ impl Incident {
     }
 
     fn ended(&mut self, id: AttemptId, outcome: &Outcome, now: Instant) {
-        let proof = self
-            .attempt(id)
-            .and_then(|attempt| catalogue::spec(&attempt.action))
-            .map_or(Proof::Nothing, |spec| spec.proof);
+        let terms = self.attempt(id).and_then(|attempt| attempt.terms);
+        let proof = terms.map_or(Proof::Nothing, |terms| terms.proof);
         match (outcome, proof) {
             (Outcome::Done { detail }, Proof::Nothing) => {
                 // It did what it is for; the incident is as ill as before.
                 self.judge(Some(id), AttemptOutcome::Proven, detail);
                 self.phase = Phase::Open;
             }
-            (Outcome::Done { detail }, Proof::Probes | Proof::Stopped) => {
+            (Outcome::Done { detail }, Proof::Probes | Proof::Stopped | Proof::Cleared) => {
                 self.judge(Some(id), AttemptOutcome::Proving, detail);
                 self.phase = Phase::Proving { attempt: id, since_age_ms: now.age_ms, good: 0 };
             }
@@ -331,6 +347,9 @@ impl Incident {
             }
             _ => None,
         };
+        if refusal.retry_age_ms.is_none() {
+            self.undo = self.undo.take().filter(|undo| undo.proposal != *proposal);
+        }
         let pause_ms = REFUSED_FOR_GOOD_PAUSE_MS << self.refusals.min(REFUSED_DOUBLINGS_MAX);
         self.phase = Phase::Waiting {
             why: format!("the guard refused {}: {detail}", proposal.action),
@@ -368,7 +387,7 @@ impl Incident {
 
     fn record(
         &mut self,
-        id: Option<AttemptId>,
+        permit: Option<(AttemptId, Terms)>,
         origin: &Origin,
         proposal: &Proposal,
         outcome: AttemptOutcome,
@@ -379,7 +398,8 @@ impl Incident {
             self.attempts.remove(0);
         }
         self.attempts.push(Attempt {
-            id,
+            id: permit.map(|(id, _)| id),
+            terms: permit.map(|(_, terms)| terms),
             action: proposal.action.clone(),
             target: proposal.target.clone(),
             params: Attrs::clone(&proposal.params),

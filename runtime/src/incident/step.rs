@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{Incident, Incidents, Phase, UNANSWERED_MAX, signature};
 use crate::config::IncidentConfig;
-use crate::model::catalogue::{self, Proof};
+use crate::model::catalogue::Proof;
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::{
     AttemptId, Event, ExitStatus, Graph, IncidentId, Mode, Sighting, TargetId, TargetKind, selects,
@@ -48,7 +48,14 @@ pub enum HealerState {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Write(Event),
-    Ask { incident: IncidentId, healer: String },
+    Ask {
+        incident: IncidentId,
+        healer: String,
+    },
+    /// What did not help is taken back before anything else is tried.
+    Undo {
+        incident: IncidentId,
+    },
 }
 
 impl Scene<'_> {
@@ -207,6 +214,9 @@ fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<
     if incidents.open().any(|it| explained(&it)) {
         return None;
     }
+    if incident.undo.as_ref().is_some_and(|undo| undo.due) {
+        return Some(Step::Undo { incident: incident.id });
+    }
     let healers = scene.healers(incident);
     // Who answered best comes first; the route's order decides between equals.
     let failures = |healer: &&String| incident.unanswered.get(*healer).copied().unwrap_or(0);
@@ -246,12 +256,12 @@ fn prove(
 ) -> Option<Step> {
     let id = incident.id;
     let ill = incidents.is_ill(incident);
-    let (action, target) = incident
-        .attempt(attempt)
-        .map_or(("", &incident.root), |it| (it.action.as_str(), &it.target));
-    let proof = catalogue::spec(action).map_or(Proof::Nothing, |spec| spec.proof);
+    let acted = incident.attempt(attempt);
+    let target = acted.map_or(&incident.root, |it| &it.target);
+    let terms = acted.and_then(|it| it.terms);
+    let proof = terms.map_or(Proof::Nothing, |it| it.proof);
     let recovered = Step::Write(Event::IncidentRecovered { incident: id, attempt: Some(attempt) });
-    if proof == Proof::Stopped {
+    if proof == Proof::Stopped || (proof == Proof::Cleared && !ill) {
         return Some(recovered);
     }
     let failed =
@@ -268,7 +278,12 @@ fn prove(
         }
     }
     let waited_ms = scene.now_age_ms.saturating_sub(since_age_ms);
-    if waited_ms > (scene.proof_ms_max)(target) {
+    let settle_ms = terms.map_or(0, |it| it.settle_ms);
+    if proof == Proof::Cleared {
+        let why = || format!("its findings stand after {waited_ms} ms");
+        return (waited_ms > settle_ms).then(why).and_then(failed);
+    }
+    if waited_ms > settle_ms + (scene.proof_ms_max)(target) {
         let still = if ill { ", and its findings stand" } else { "" };
         let wanted = scene.config.proofs_wanted;
         return failed(format!("{good} of {wanted} good proofs within {waited_ms} ms{still}"));

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attrs, IncidentId, Instant, TargetId};
+use super::catalogue::Terms;
+use super::{Attrs, Graph, IncidentId, Instant, TargetId};
 
 /// How far the daemon may go. Ordered: each allows what the one before does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +112,24 @@ impl Serialize for AttemptId {
 impl<'de> Deserialize<'de> for AttemptId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A target under repair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    pub target: TargetId,
+    pub attempt: AttemptId,
+    pub terms: Terms,
+}
+
+impl Lease {
+    /// Whether an action on `target` with `terms` has to wait for this one: it is
+    /// on the same target, or one of the two needs the other's and is held by it.
+    pub fn hinders(&self, target: &TargetId, terms: &Terms, graph: &Graph) -> bool {
+        self.target == *target
+            || graph.depends_on(target, &self.target) && self.terms.holds_closure()
+            || graph.depends_on(&self.target, target) && terms.holds_closure()
     }
 }
 
@@ -240,6 +259,8 @@ pub struct Attempt {
     pub action: String,
     pub target: TargetId,
     pub params: Attrs,
+    /// None when the guard refused it.
+    pub terms: Option<Terms>,
     pub by: String,
     pub begun: Instant,
     pub outcome: AttemptOutcome,

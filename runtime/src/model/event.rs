@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::Terms;
 use super::{
     AttemptId, Attrs, Decision, DrillFault, Finding, IncidentId, Instant, Mode, Origin, Outcome,
     Proposal, Refusal, TargetId,
@@ -170,6 +171,8 @@ pub enum Event {
         birth: u64,
         origin: Origin,
         proposal: Proposal,
+        /// As the catalogue had it then.
+        terms: Terms,
         expires_age_ms: u64,
     },
     AttemptEnded {

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::iio::Channel;
-use super::command::{End, Heard, Program};
 use super::ended;
 use super::halt::Woken;
 use super::line::Around;
@@ -21,6 +20,7 @@ use super::read::{Said, number};
 use super::series::Registry;
 use crate::config::{SensorConfig, SensorKind};
 use crate::model::{Batch, SeriesId};
+use crate::program::{End, Heard, Program};
 
 mod iio;
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{Durable, Journal, Opened, Reader, Store};
 use crate::config::StoreConfig;
+use crate::model::catalogue::Terms;
 use crate::model::{Event, IncidentId, Instant, Origin, Proposal, Record, Seq, TargetId};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +56,14 @@ fn permitted() -> Event {
         also_prove: vec![],
     };
     let origin = Origin::Desired;
-    Event::Permitted { incident: None, birth: 1, origin, proposal, expires_age_ms: 0 }
+    Event::Permitted {
+        incident: None,
+        birth: 1,
+        origin,
+        proposal,
+        terms: Terms::RESTART,
+        expires_age_ms: 0,
+    }
 }
 
 fn closed_incident(incident: IncidentId) -> Event {

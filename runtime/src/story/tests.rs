@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::Value;
 use crate::model::action::Rule;
+use crate::model::catalogue::Terms;
 use crate::model::{Event, Sighting};
 
 const ID: IncidentId = IncidentId(11);
@@ -103,6 +104,7 @@ fn permitted() -> Event {
         birth: 7,
         origin: origin(),
         proposal: proposal(),
+        terms: Terms::RESTART,
         expires_age_ms: 99_000,
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::config::Route;
+use crate::incident::Undo;
 use crate::model::action::Rule;
+use crate::model::catalogue::{Terms, WORKLOAD_RESTART};
 use crate::model::{
     AttemptOutcome, Attrs, Decision, Finding, Instant, Origin, Outcome, Proposal, Record, Refusal,
     Target, TargetKind,
@@ -88,6 +90,12 @@ impl World {
                     self.write(Event::HealerAsked { incident, healer: healer.clone() });
                     self.asked.push((incident, healer));
                 }
+                Step::Undo { incident } => {
+                    let undo = self.incidents.get(incident).and_then(|it| it.undo.clone());
+                    let Undo { origin, proposal, .. } = undo.expect("there is one");
+                    let terms = Terms { proof: Proof::Nothing, ..Terms::RESTART };
+                    self.permitted(incident, origin, proposal, terms);
+                }
             }
         }
         panic!("no end of steps: {:#?}", &self.log[self.log.len() - 4..]);
@@ -159,16 +167,23 @@ impl World {
             decision: Decision::Act(proposal.clone()),
         });
         let origin = Origin::Healer { plugin: healer, incident };
-        let expires_age_ms = self.now + 1_000;
-        let seq = self.write(Event::Permitted {
-            incident: Some(incident),
-            birth: 7,
-            origin,
-            proposal,
-            expires_age_ms,
-        });
+        let id = self.permitted(incident, origin, proposal, Terms::RESTART);
         self.settle();
-        AttemptId { birth: 7, seq }
+        id
+    }
+
+    fn permitted(
+        &mut self,
+        incident: IncidentId,
+        origin: Origin,
+        proposal: Proposal,
+        terms: Terms,
+    ) -> AttemptId {
+        let incident = Some(incident);
+        let expires_age_ms = self.now + 1_000;
+        let event =
+            Event::Permitted { incident, birth: 7, origin, proposal, terms, expires_age_ms };
+        AttemptId { birth: 7, seq: self.write(event) }
     }
 
     fn proofs(&mut self, count: u32) -> &mut Self {
@@ -208,7 +223,7 @@ fn finding(kind: &str, target: &TargetId) -> Finding {
 
 fn restart(target: &TargetId) -> Proposal {
     Proposal {
-        action: catalogue::WORKLOAD_RESTART.into(),
+        action: WORKLOAD_RESTART.into(),
         target: target.clone(),
         params: vec![],
         reason: "it is gone".into(),
@@ -612,4 +627,88 @@ fn replaying_the_journal_gives_the_same_state() {
     let mut again = Incidents::default();
     world.log.iter().for_each(|record| again.apply(record));
     assert_eq!(again, world.incidents);
+}
+
+/// The last incident's healer acts, on other terms than a restart's.
+fn acts(world: &mut World, terms: Terms) -> AttemptId {
+    let (incident, healer) = world.asked.last().cloned().expect("someone was asked");
+    let decision = Decision::Act(restart(&a()));
+    world.write(Event::Decided { incident, healer: healer.clone(), decision });
+    let origin = Origin::Healer { plugin: healer, incident };
+    let id = world.permitted(incident, origin, restart(&a()), terms);
+    world.write(Event::AttemptEnded { incident: Some(incident), attempt: id, outcome: done() });
+    world.settle();
+    id
+}
+
+#[test]
+fn what_is_proven_by_its_finding_alone_waits_for_it_as_long_as_it_takes_to_settle() {
+    let terms = Terms { disruption: 0, proof: Proof::Cleared, settle_ms: 20_000, ..Terms::RESTART };
+    let mut world = World::new();
+    world.raise("host.disk-full", &a());
+    let id = acts(&mut world, terms);
+    world.now += 20_000;
+    world.settle();
+    assert_eq!(world.outcome(id), AttemptOutcome::Proving);
+    world.clear("host.disk-full", &a());
+    assert_eq!((world.phase(), world.outcome(id)), ("recovered", AttemptOutcome::Recovered));
+
+    let mut world = World::new();
+    world.raise("host.disk-full", &a());
+    let id = acts(&mut world, terms);
+    world.now += 20_001;
+    world.settle();
+    assert_eq!((world.phase(), world.outcome(id)), ("deciding", AttemptOutcome::Failed));
+}
+
+#[test]
+fn what_did_not_help_is_taken_back_before_a_healer_is_asked_again() {
+    let mut world = World::new();
+    world.raise("probe.slow", &a());
+    let terms = Terms { proof: Proof::Cleared, settle_ms: 1_000, undo: true, ..Terms::RESTART };
+    let id = acts(&mut world, terms);
+    let asked = world.asked.len();
+    world.now += 1_001;
+    world.settle();
+    assert_eq!((world.phase(), world.asked.len()), ("acting", asked));
+    let incident = world.incidents.open().next().expect("it is open").clone();
+    let undo = incident.attempts.last().expect("two attempts");
+    assert_eq!((undo.action.as_str(), undo.by.as_str()), ("workload.restart.undo", "first"));
+    assert_eq!(world.outcome(id), AttemptOutcome::Failed);
+    world.write(Event::AttemptEnded {
+        incident: Some(incident.id),
+        attempt: undo.id.expect("it was permitted"),
+        outcome: done(),
+    });
+    world.settle();
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", asked + 1));
+    assert_eq!(incident.undo, None, "it is taken back once");
+}
+
+#[test]
+fn an_undo_that_will_never_pass_keeps_nobody_from_being_asked() {
+    let mut world = World::new();
+    world.raise("probe.slow", &a());
+    let terms = Terms { proof: Proof::Cleared, settle_ms: 0, undo: true, ..Terms::RESTART };
+    acts(&mut world, terms);
+    let (incident, asked) = (world.asked[0].0, world.asked.len());
+    world.now += 1;
+    let Some(Step::Write(failed)) = world.next() else { panic!("its proof has failed") };
+    world.write(failed);
+    assert_eq!(world.next(), Some(Step::Undo { incident }));
+    let undo = world.incidents.get(incident).and_then(|it| it.undo.clone()).expect("it is due");
+    let refusal =
+        |retry_age_ms| Refusal { rule: Rule::Catalogue, detail: String::new(), retry_age_ms };
+    for (retry_age_ms, next) in [(Some(world.now), Some(Step::Undo { incident })), (None, None)] {
+        world.write(Event::Refused {
+            incident: Some(incident),
+            origin: undo.origin.clone(),
+            proposal: undo.proposal.clone(),
+            refusal: refusal(retry_age_ms),
+        });
+        assert_eq!(world.next(), next);
+    }
+    world.now += 600_000;
+    world.settle();
+    assert_eq!(world.asked.len(), asked + 1);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Verdict;
-use crate::source::command::{End, Ended, Heard, Program};
+use crate::program::{End, Ended, Heard, Program};
 
 const DETAIL_CHARS_MAX: usize = 200;
 

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
-use crate::source::command::PATH;
+use crate::program::PATH;
 
 /// For what is expected to end by itself.
 const LONG: Duration = Duration::from_secs(20);

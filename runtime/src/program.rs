@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,26 +22,27 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::sync::{oneshot, watch};
 
 /// All that a command finds in its environment besides what the configuration adds.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a command writes beyond this is read and thrown away.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Which of its outlets are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub enum Heard {
     Output,
     OutputAndErrors,
 }
 
-pub(super) struct Program {
+pub struct Program {
     command: Vec<String>,
     env: BTreeMap<String, String>,
     heard: Heard,
+    input: Option<File>,
     alive: watch::Receiver<bool>,
 }
 
 /// How a command came to its end, and what it wrote.
-pub(super) struct Ended {
+pub struct Ended {
     pub end: End,
     pub status: ExitStatus,
     pub output: Vec<u8>,
@@ -49,31 +50,51 @@ pub(super) struct Ended {
 
 impl Program {
     /// `alive` is held by a run that outlives whoever asked for it.
-    pub(super) fn new(
+    pub fn new(
         command: &[String],
         env: &BTreeMap<String, String>,
         heard: Heard,
         alive: &watch::Receiver<bool>,
     ) -> Self {
-        Self { command: command.to_vec(), env: env.clone(), heard, alive: alive.clone() }
+        let (command, env, alive) = (command.to_vec(), env.clone(), alive.clone());
+        Self { command, env, heard, input: None, alive }
+    }
+
+    /// What it finds on its standard input; nothing, unless this says so.
+    pub fn reads(self, input: File) -> Self {
+        Self { input: Some(input), ..self }
+    }
+
+    /// As [`Self::reads`], for what fits into a pipe (64 KiB).
+    pub fn reads_text(self, text: &str) -> io::Result<Self> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        File::from(writer).write_all(text.as_bytes())?;
+        fcntl_setfl(&reader, fcntl_getfl(&reader)? - OFlags::NONBLOCK)?;
+        Ok(self.reads(File::from(reader)))
     }
 
     /// Cancelled, it kills what it started. The error says why it cannot be run.
-    pub(super) async fn run(&self, timeout: Duration) -> Result<Ended, String> {
+    pub async fn run(&self, timeout: Duration) -> Result<Ended, String> {
         let (cancelled, cancel) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|error| format!("no pipe: {error}"))?;
         let (program, args) = self.command.split_first().ok_or("it names no program")?;
         let mut command = Command::new(program);
         command.args(args).env_clear().env("PATH", PATH).env("LANG", "C").envs(&self.env);
         command.current_dir("/").process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(match self.heard {
+        command.stdin(match &self.input {
+            Some(input) => {
+                Stdio::from(input.try_clone().map_err(|error| format!("no input: {error}"))?)
+            }
+            None => Stdio::null(),
+        });
+        command.stdout(Stdio::piped()).stderr(match self.heard {
             Heard::Output => Stdio::null(),
             Heard::OutputAndErrors => Stdio::piped(),
         });
 
         let (tell, told) = oneshot::channel();
         let alive = self.alive.clone();
-        let thread = std::thread::Builder::new().name("source-command".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("program".into()).spawn(move || {
             let ended = run(command, timeout, &cancelled);
             // Nobody listens to a run that was cancelled.
             let _ = tell.send(ended.map_err(|error| format!("it cannot be run: {error}")));
@@ -97,7 +118,7 @@ fn run(mut command: Command, timeout: Duration, cancelled: &OwnedFd) -> io::Resu
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     Exited,
     TimedOut,
     Cancelled,
