@@ -7,7 +7,10 @@
 
 mod command;
 mod leave;
+mod link;
 mod notify;
+mod power;
+mod reclaim;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -18,12 +21,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::config::{CommandConfig, NotifyConfig};
+use crate::config::{CommandConfig, NotifyConfig, ReclaimConfig};
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::Permit;
 use crate::incident::Unseen;
 use crate::model::catalogue::{
-    COMMAND, Catalogue, NOTIFY, WORKLOAD_RESTART, WORKLOAD_START, WORKLOAD_STOP,
+    Catalogue, DISK_RECLAIM, LINK_BOUNCE, NOTIFY, SYSTEM_REBOOT, WORKLOAD_RESTART, WORKLOAD_START,
+    WORKLOAD_STOP,
 };
 use crate::model::{AttemptId, IncidentId, Outcome, TargetId};
 use crate::store::Durable;
@@ -31,6 +35,7 @@ use crate::workload::Workloads;
 
 use command::{Commands, Order};
 pub use leave::Leave;
+pub use power::Reboots;
 
 /// What a command's precondition, and its end, may take besides its own time.
 const COMMAND_EXTRA_MS: u64 = 40_000;
@@ -55,6 +60,10 @@ pub struct Tools {
     pub notifiers: Vec<NotifyConfig>,
     pub commands: Vec<CommandConfig>,
     pub catalogue: Arc<Catalogue>,
+    pub reclaim: Vec<ReclaimConfig>,
+    pub reboots: Reboots,
+    /// `/sys`, unless a test pretends.
+    pub sys_root: PathBuf,
     /// For the locks of what runs.
     pub run_dir: PathBuf,
 }
@@ -66,6 +75,10 @@ struct Parts {
     notifiers: BTreeMap<String, NotifyConfig>,
     commands: Commands,
     catalogue: Arc<Catalogue>,
+    reclaim: Vec<ReclaimConfig>,
+    reboots: Reboots,
+    sys_root: PathBuf,
+    run_dir: PathBuf,
     durable: watch::Receiver<Durable>,
     leave: watch::Receiver<Leave>,
     clock: Clock,
@@ -108,13 +121,17 @@ impl Executor {
     ) -> (Self, InFlight) {
         let (closing, closed) = watch::channel(false);
         let (busy, idle) = mpsc::channel(1);
-        let Tools { workloads, stop_ms_max, notifiers, commands, catalogue, run_dir } = tools;
+        let Tools { workloads, stop_ms_max, notifiers, commands, catalogue, .. } = tools;
         let executor = Self(Arc::new(Parts {
             workloads,
             stop_ms_max,
             notifiers: notifiers.into_iter().map(|it| (it.name.clone(), it)).collect(),
-            commands: Commands::new(commands, run_dir.join("actions"), closed.clone()),
+            commands: Commands::new(commands, tools.run_dir.join("actions"), closed.clone()),
             catalogue,
+            reclaim: tools.reclaim,
+            reboots: tools.reboots,
+            sys_root: tools.sys_root,
+            run_dir: tools.run_dir,
             durable,
             leave,
             clock,
@@ -181,7 +198,7 @@ impl Parts {
 
     /// A workload's own deadline comes on top of the catalogue's.
     fn extra_ms(&self, permit: &Permit) -> u64 {
-        if permit.spec().name.starts_with(COMMAND) {
+        if self.commands.knows(&permit.spec().name) {
             return COMMAND_EXTRA_MS;
         }
         permit
@@ -229,14 +246,35 @@ impl Parts {
             WORKLOAD_RESTART => workload::restart(&self.workloads, name, permit.id()).await,
             WORKLOAD_STOP => workload::stop(&self.workloads, name).await,
             NOTIFY => notify::notify(&self.notifiers, &self.closed, permit).await,
-            action if action.starts_with(COMMAND) => {
-                let target = permit.target();
-                let params = &permit.proposal().params;
-                let order = Order { attempt: permit.id(), action, target, params };
-                let limit = Duration::from_millis(permit.spec().timeout_ms);
-                self.commands.run(order, limit).await
-            }
+            DISK_RECLAIM => reclaim::reclaim(&self.reclaim, &permit.proposal().params).await,
+            LINK_BOUNCE => link::bounce(&self.sys_root, name, &self.run_dir.join("links")).await,
+            SYSTEM_REBOOT => self.reboot(permit).await,
+            action if self.commands.knows(action) => self.command(permit).await,
             other => Outcome::Failed { detail: format!("no hands for action {other}") },
+        }
+    }
+
+    async fn command(&self, permit: &Permit) -> Outcome {
+        let action = permit.spec().name.as_str();
+        let (target, params) = (permit.target(), &permit.proposal().params);
+        let order = Order { attempt: permit.id(), action, target, params };
+        self.commands.run(order, Duration::from_millis(permit.spec().timeout_ms)).await
+    }
+
+    async fn reboot(&self, permit: &Permit) -> Outcome {
+        if let Err(why) = self.reboots.count(self.clock.age_ms()).await {
+            return Outcome::Lapsed { detail: format!("it cannot be counted: {why}") };
+        }
+        let told = self.command(permit).await;
+        if !matches!(told, Outcome::Done { .. }) {
+            return told;
+        }
+        tokio::select! {
+            // The box goes down, and this daemon with it: the next one judges.
+            () = self.ended.closed() => told,
+            () = tokio::time::sleep(power::GOES_DOWN_WITHIN) => {
+                power::still_up(power::GOES_DOWN_WITHIN)
+            }
         }
     }
 
@@ -250,13 +288,29 @@ impl Parts {
             // A message may or may not have gone out. Saying it did not would
             // send it twice; a person who is told once too seldom still has the incident.
             NOTIFY => Outcome::Failed { detail: "whether it was delivered is not known".into() },
-            action if action.starts_with(COMMAND) => {
+            // What is left of it is told by its finding, and it is asked for anew.
+            DISK_RECLAIM => Outcome::Done { detail: "its end was not seen".into() },
+            LINK_BOUNCE => link::observe(&self.sys_root, name, &self.run_dir.join("links")),
+            SYSTEM_REBOOT => self.observe_reboot(unseen).await,
+            action if self.commands.knows(action) => {
                 let Unseen { attempt, target, params, .. } = unseen;
                 let order = Order { attempt: *attempt, action, target, params };
                 let timeout_ms = self.catalogue.get(action).map_or(0, |spec| spec.timeout_ms);
                 self.commands.observe(order, Duration::from_millis(timeout_ms)).await
             }
             other => Outcome::Failed { detail: format!("nothing is known of action {other}") },
+        }
+    }
+
+    async fn observe_reboot(&self, unseen: &Unseen) -> Outcome {
+        let now = self.clock.now().boot;
+        match unseen.boot.and_then(|then| power::judged(then, now)) {
+            Some(done) => done,
+            // It may be on its way down.
+            None => {
+                tokio::time::sleep(power::GOES_DOWN_WITHIN).await;
+                power::still_up(power::GOES_DOWN_WITHIN)
+            }
         }
     }
 }

@@ -67,6 +67,11 @@ pub fn boottime_ms() -> u64 {
 
 /// This boot's id, as the kernel gives it.
 pub fn boot_id() -> std::io::Result<String> {
+    // No test can boot the machine it runs on; it says that it did.
+    #[cfg(feature = "failpoints")]
+    if let Ok(pretended) = std::env::var("HOMEOSTAT_BOOT_ID") {
+        return Ok(pretended);
+    }
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 

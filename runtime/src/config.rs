@@ -13,6 +13,7 @@ mod machine;
 mod mistake;
 mod probe;
 mod reader;
+mod remedy;
 mod resolve;
 mod secret;
 mod shown;
@@ -61,7 +62,9 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     pub externals: Vec<ExternalConfig>,
     pub notify: Vec<NotifyConfig>,
+    /// By the action's name in the catalogue.
     pub commands: Vec<CommandConfig>,
+    pub reclaim: Vec<ReclaimConfig>,
     /// Every action of this box.
     pub catalogue: Arc<Catalogue>,
     pub drill: DrillConfig,
@@ -165,6 +168,8 @@ pub struct LinkConfig {
     /// Between two attempts to reach a host.
     pub period_ms: u64,
     pub timeout_ms: u64,
+    /// Whether it may be taken down and up again.
+    pub bounce: bool,
 }
 
 /// Something that gives a number: one series, `sensor.NAME`.
@@ -219,6 +224,8 @@ pub struct GuardConfig {
     /// How long a person has to give it.
     pub approval_ttl_ms: u64,
     pub windows: Vec<WindowConfig>,
+    /// Unless the box never boots itself.
+    pub reboot: Option<RebootConfig>,
     /// Group of each workload that has one.
     pub replicas: BTreeMap<TargetId, String>,
 }
@@ -364,10 +371,11 @@ pub enum ProbeKind {
     },
 }
 
-/// An operator's own command, as an action of the catalogue. Arguments may name
-/// parameters, and the target, in braces.
+/// A command as an action of the catalogue. Arguments may name parameters, and
+/// the target, in braces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandConfig {
+    /// In the catalogue, such as `command.reload`.
     pub name: String,
     pub command: Vec<String>,
     /// Exit 0: it may be run now.
@@ -378,6 +386,33 @@ pub struct CommandConfig {
     pub env: BTreeMap<String, String>,
     /// Of parameters that a proposal leaves out.
     pub defaults: BTreeMap<String, Value>,
+}
+
+/// Files of one folder that may go when room is wanted. `*` in a pattern stands
+/// for any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReclaimConfig {
+    pub name: String,
+    pub dir: PathBuf,
+    /// Files of such names are removed, the oldest first, ...
+    pub evict: Option<String>,
+    /// ... but for the newest, ...
+    pub keep: u32,
+    /// ... and for those that were written to a moment ago, ...
+    pub older_than_ms: u64,
+    /// ... and only until the filesystem has so much room.
+    pub until_free_bytes: Option<u64>,
+    /// Files of such names lose their beginning, whoever writes to them.
+    pub trim: Option<String>,
+    /// This much of the end stays.
+    pub trim_to_bytes: u64,
+}
+
+/// How often the box may boot itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebootConfig {
+    pub max: u32,
+    pub window_ms: u64,
 }
 
 /// Faults that an operator may stage.

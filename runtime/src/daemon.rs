@@ -10,15 +10,15 @@ mod history;
 mod plugins;
 mod systemd;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::action::{Executor, Leave, Tools};
+use crate::action::{Executor, Leave, Reboots, Tools};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
@@ -73,6 +73,8 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let durable = journal.durable();
     let (leave, leave_seen) = watch::channel(Leave::new(config.mode));
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
+    let slot = Arc::new(Mutex::new(slot));
+    let reboots = Reboots::new(Arc::clone(&slot));
     let stops = config.workloads.iter();
     let (executor, in_flight) = Executor::new(
         Tools {
@@ -81,6 +83,9 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
             notifiers: config.notify.clone(),
             commands: config.commands.clone(),
             catalogue: Arc::clone(&config.catalogue),
+            reclaim: config.reclaim.clone(),
+            reboots: reboots.clone(),
+            sys_root: config.source.sys_root.clone(),
             run_dir: config.paths.run.clone(),
         },
         durable.clone(),
@@ -91,8 +96,13 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
 
     let (plugin_events, plugins_in) = mpsc::channel(WAITING_MAX);
     let (arrivals, arrivals_in) = mpsc::channel(WAITING_MAX);
-    let loading =
-        plugins::load(Arc::clone(&config), slot, store.checkpoints(), plugin_events, arrivals);
+    let loading = plugins::load(
+        Arc::clone(&config),
+        Arc::clone(&slot),
+        store.checkpoints(),
+        plugin_events,
+        arrivals,
+    );
 
     let (view, view_seen) =
         watch::channel(Arc::new(first_view(&config, birth, &clock, &conditions)));
@@ -112,7 +122,18 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         .map(|it| it.keep(view.subscribe(), Arc::clone(&rounds), config.plugins.len()));
 
     let redactor = Redactor::new(secrets.iter());
-    let start = Start { config, clock, birth, new_boot, memory, series, conditions, redactor };
+    let reboots_age_ms = reboots.ages_ms();
+    let start = Start {
+        config,
+        clock,
+        birth,
+        new_boot,
+        memory,
+        series,
+        conditions,
+        redactor,
+        reboots_age_ms,
+    };
     let outlets = Outlets {
         journal,
         reader: store.reader(),

@@ -98,6 +98,8 @@ pub struct Driver {
     /// Workloads whose probes were all good since their start.
     proofs: proof::Proofs,
     interlocks: interlock::Interlocks,
+    /// Ages of the box at the reboots that it asked for.
+    reboots_age_ms: watch::Receiver<Vec<u64>>,
     replies: BTreeMap<AttemptId, oneshot::Sender<Result<String, CommandError>>>,
     conditions: Vec<Condition>,
     journal_failing: Option<String>,
@@ -120,11 +122,22 @@ pub struct Start {
     pub series: Vec<Series>,
     pub conditions: Vec<Condition>,
     pub redactor: Redactor,
+    pub reboots_age_ms: watch::Receiver<Vec<u64>>,
 }
 
 impl Driver {
     pub fn new(start: Start, out: Outlets) -> Self {
-        let Start { config, clock, birth, new_boot, memory, series, conditions, redactor } = start;
+        let Start {
+            config,
+            clock,
+            birth,
+            new_boot,
+            memory,
+            series,
+            conditions,
+            redactor,
+            reboots_age_ms,
+        } = start;
         let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
         let mut driver = Self {
             guard: Guard::new(config.guard.clone(), grants, Arc::clone(&config.catalogue)),
@@ -148,6 +161,7 @@ impl Driver {
             exits: BTreeMap::new(),
             start_failed: BTreeMap::new(),
             stop_again_age_ms: BTreeMap::new(),
+            reboots_age_ms,
             replies: BTreeMap::new(),
             conditions,
             journal_failing: None,

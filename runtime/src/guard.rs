@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::config::GuardConfig;
 use crate::model::action::Rule;
-use crate::model::catalogue::{ActionSpec, Catalogue, NOTIFY};
+use crate::model::catalogue::{ActionSpec, Catalogue, NOTIFY, SYSTEM_REBOOT};
 use crate::model::view::Pause;
 use crate::model::{
     AttemptId, Event, Graph, IncidentId, Lease, Mode, Origin, Proposal, Record, Refusal, Remedy,
@@ -44,6 +44,8 @@ pub struct Scene<'a> {
     pub leases: &'a [Lease],
     /// Why the line may not be disturbed now, if it may not.
     pub interlock: Option<&'a str>,
+    /// Ages of the box at the reboots that it asked for, oldest first.
+    pub reboots_age_ms: &'a [u64],
     /// Whether a person said no to this action for this incident.
     pub denied: &'a dyn Fn(IncidentId, &str) -> bool,
 }
@@ -215,6 +217,9 @@ impl Guard {
             self.replica(target, scene)?;
             self.storm(history, scene)?;
             self.maintenance(spec, scene)?;
+        }
+        if spec.name == SYSTEM_REBOOT {
+            self.reboots(scene)?;
         }
         self.cooldown(spec, target, history, scene)?;
         self.rate(spec, history, scene)

@@ -203,6 +203,8 @@ pub struct Unseen {
     pub action: String,
     pub target: TargetId,
     pub params: Attrs,
+    /// The boot in which it began, where that is known.
+    pub boot: Option<u64>,
 }
 
 /// All incidents, and the findings that stand.
@@ -307,6 +309,7 @@ impl Incidents {
                 action: attempt.action.clone(),
                 target: attempt.target.clone(),
                 params: attempt.params.clone(),
+                boot: Some(attempt.begun.boot),
             })
         });
         let errands =
@@ -316,6 +319,7 @@ impl Incidents {
                 action: errand.action.clone(),
                 target: errand.target.clone(),
                 params: Attrs::new(),
+                boot: None,
             });
         incidents.chain(errands).collect()
     }

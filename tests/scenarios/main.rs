@@ -5,6 +5,7 @@
 //! them. `cargo xtask test` builds what they need.
 
 mod benign;
+mod box_mended;
 mod campaign;
 mod checkpoint;
 mod configuration;

@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 
 use crate::config::{CommandConfig, placeholders};
-use crate::model::catalogue::{COMMAND, UNDO};
+use crate::model::catalogue::UNDO;
 use crate::model::frame::attr;
 use crate::model::{AttemptId, Attrs, Outcome, TargetId};
 use crate::program::{End, Ended, Heard, Program};
@@ -51,9 +51,12 @@ impl Commands {
 
     /// The entry behind a name of the catalogue, and whether it is to be taken back.
     fn find(&self, action: &str) -> Option<(&CommandConfig, bool)> {
-        let name = action.strip_prefix(COMMAND)?;
-        let undone = || Some((self.configs.get(name.strip_suffix(UNDO)?)?, true));
-        self.configs.get(name).map(|it| (it, false)).or_else(undone)
+        let undone = || Some((self.configs.get(action.strip_suffix(UNDO)?)?, true));
+        self.configs.get(action).map(|it| (it, false)).or_else(undone)
+    }
+
+    pub fn knows(&self, action: &str) -> bool {
+        self.find(action).is_some()
     }
 
     pub async fn run(&self, order: Order<'_>, limit: Duration) -> Outcome {
@@ -210,7 +213,7 @@ mod tests {
 
     fn config(command: &[&str]) -> CommandConfig {
         CommandConfig {
-            name: "resize".into(),
+            name: "command.resize".into(),
             command: command.iter().map(|it| (*it).to_owned()).collect(),
             precondition: None,
             observe: None,

@@ -79,6 +79,7 @@ mod tests {
             graph: &graph,
             unwanted: &|_| false,
             leases: &[],
+            reboots_age_ms: &[],
             interlock: None,
             denied: &|_, _| false,
         };

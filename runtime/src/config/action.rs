@@ -32,12 +32,13 @@ pub(super) fn action(section: &mut Section<'_>) -> Named<TypedAction> {
         let hint = "what it repairs, such as targets = [\"workload:llm\"]";
         section.note("targets", "at least one target", "none", hint);
     }
-    secret::secrets(section, &SecretOwner::Action { name: name.value.clone() }, Given::Variable);
+    let owner = SecretOwner::Action { name: format!("{COMMAND}{}", name.value) };
+    secret::secrets(section, &owner, Given::Variable);
     let params = params(section);
     let known: BTreeSet<&str> =
         params.iter().map(|(spec, _)| spec.name.as_str()).chain([TARGET]).collect();
     let config = CommandConfig {
-        name: name.value.clone(),
+        name: format!("{COMMAND}{}", name.value),
         command: argument_list(section, "command", &known),
         precondition: optional(section, "precondition", &known),
         observe: optional(section, "observe", &known),
@@ -49,7 +50,7 @@ pub(super) fn action(section: &mut Section<'_>) -> Named<TypedAction> {
             .collect(),
     };
     let spec = ActionSpec {
-        name: format!("{COMMAND}{}", name.value),
+        name: config.name.clone(),
         summary: summary(section, &config),
         targets: Vec::new(),
         terms: terms(section, config.undo.is_some()),

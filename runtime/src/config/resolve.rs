@@ -13,9 +13,11 @@ use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{
     CommandConfig, Config, ExternalConfig, GuardConfig, IncidentConfig, PluginConfig, Route,
-    WorkloadConfig, cycle, secret, value,
+    WorkloadConfig, cycle, remedy, secret, value,
 };
-use crate::model::catalogue::{COMMAND, Catalogue};
+use crate::model::catalogue::{
+    COMMAND, Catalogue, DISK_RECLAIM, LINK_BOUNCE, SYSTEM_REBOOT, TIME_RESYNC,
+};
 use crate::model::{Graph, Target, TargetId, TargetKind};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
@@ -30,6 +32,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "interlock", typed.interlocks.iter().map(|interlock| &interlock.name));
     note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
     note_twins(doc, "action", typed.actions.iter().map(|action| &action.name));
+    note_twins(doc, "reclaim", typed.reclaim.iter().map(|reclaim| &reclaim.name));
 
     let plugin_names = names(&typed.plugins);
     let workload_names = names(&typed.workloads);
@@ -40,7 +43,20 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     let workloads = workloads(doc, typed.workloads, &known);
     let externals = externals(doc, typed.externals, &links);
     let graph = graph(&workloads, &externals, &link_names);
-    let (commands, catalogue) = catalogue(doc, typed.actions, &graph);
+    let (mut commands, mut catalogue) = catalogue(doc, typed.actions, &graph);
+    let links: Vec<_> = typed.links.into_iter().map(|link| link.what).collect();
+    let reclaim: Vec<_> = typed.reclaim.into_iter().map(|reclaim| reclaim.what).collect();
+    let resync = typed.resync.as_ref().map(|_| remedy::resync_spec());
+    let reboot = typed.reboot.as_ref().map(|_| remedy::reboot_spec());
+    [remedy::reclaim_spec(&reclaim), remedy::bounce_spec(&links), resync, reboot]
+        .into_iter()
+        .flatten()
+        .for_each(|spec| catalogue.insert(spec));
+    commands.extend(typed.resync);
+    let reboot = typed.reboot.map(|(config, command)| {
+        commands.push(command);
+        config
+    });
     let plugins = plugins(doc, typed.plugins, &graph, &catalogue);
     let replicas = workloads
         .iter()
@@ -48,6 +64,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     let guard = GuardConfig {
         replicas: replicas.collect(),
         approval: actions(doc, "guard.approval", typed.approval, &catalogue),
+        reboot,
         windows: typed.windows.into_iter().map(|window| window.what).collect(),
         ..typed.guard
     };
@@ -61,7 +78,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         source.sensors.push(sensor.config);
     }
     source.interlocks.extend(typed.interlocks.into_iter().map(|interlock| interlock.what));
-    source.links.extend(typed.links.into_iter().map(|link| link.what));
+    source.links.extend(links);
     let incident = incident(doc, typed.incident, &plugins, &plugin_names, &graph);
 
     Config {
@@ -79,6 +96,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         externals,
         notify: typed.notify.into_iter().map(|notify| notify.what).collect(),
         commands,
+        reclaim,
         catalogue: Arc::new(catalogue),
         drill: typed.drill,
         secrets: secret::taken(doc),
@@ -142,6 +160,17 @@ fn catalogue(
     (commands, catalogue)
 }
 
+/// Where an action is declared that not every box has.
+fn undeclared(action: &str) -> Option<&'static str> {
+    match action {
+        DISK_RECLAIM => Some("a [[reclaim]]"),
+        LINK_BOUNCE => Some("a [[link]] with bounce = true"),
+        SYSTEM_REBOOT => Some("[reboot] with allow = true"),
+        TIME_RESYNC => Some("[resync]"),
+        _ => None,
+    }
+}
+
 /// Names of the catalogue.
 fn actions(
     doc: &Document<'_>,
@@ -152,9 +181,10 @@ fn actions(
     for action in typed.iter().filter(|action| catalogue.get(&action.value).is_none()) {
         let known: Vec<&str> = catalogue.names().collect();
         let own = format!("{COMMAND}{}", action.value);
-        let hint = match catalogue.get(&own) {
-            Some(_) => format!("an [[action]] of this file is called {own}"),
-            None => suggest(&action.value, &known, "actions"),
+        let hint = match (catalogue.get(&own), undeclared(&action.value)) {
+            (Some(_), _) => format!("an [[action]] of this file is called {own}"),
+            (None, Some(section)) => format!("it is there once {section} declares it"),
+            (None, None) => suggest(&action.value, &known, "actions"),
         };
         let found = value::quoted(&action.value);
         doc.note(action.offset, place, "actions of the catalogue", found, Some(hint));

@@ -108,6 +108,7 @@ pub(super) fn link(section: &mut Section<'_>) -> Named<LinkConfig> {
     }
     let config = LinkConfig {
         name: name.value.clone(),
+        bounce: section.flag("bounce", false),
         hosts: hosts.into_iter().map(|host| host.value).collect(),
         period_ms: section.duration("period", 5 * SECOND, 100..=HOUR),
         timeout_ms: section.duration("timeout", SECOND, 10..=MINUTE),

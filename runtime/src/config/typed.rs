@@ -10,12 +10,13 @@ use super::document::At;
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
-    ApiConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig, NotifyKind, Paths,
-    ProbeConfig, SourceConfig, StoreConfig, TrustConfig, WindowConfig,
+    ApiConfig, CommandConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig,
+    NotifyKind, Paths, ProbeConfig, RebootConfig, ReclaimConfig, SourceConfig, StoreConfig,
+    TrustConfig, WindowConfig,
     action::{self, TypedAction},
     drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
-    probe,
+    probe, remedy,
     source::{self, TypedLog, TypedSensor},
     trust, value, window,
 };
@@ -52,6 +53,9 @@ pub(super) struct Typed {
     pub externals: Vec<Named<TypedExternal>>,
     pub notify: Vec<Named<NotifyConfig>>,
     pub actions: Vec<Named<TypedAction>>,
+    pub reclaim: Vec<Named<ReclaimConfig>>,
+    pub resync: Option<CommandConfig>,
+    pub reboot: Option<(RebootConfig, CommandConfig)>,
     pub drill: DrillConfig,
     pub logs: Vec<Named<TypedLog>>,
     pub links: Vec<Named<LinkConfig>>,
@@ -136,6 +140,9 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         externals: root.each("external", |section| entry::external(section, &defaults)),
         notify: root.each("notify", notify),
         actions: root.each("action", action::action),
+        reclaim: root.each("reclaim", remedy::reclaim),
+        resync: root.section("resync", remedy::resync),
+        reboot: root.section("reboot", remedy::reboot),
         drill: root.section("drill", drill::drill),
         logs: root.each("log", source::log),
         links: root.each("link", source::link),
@@ -256,6 +263,7 @@ fn guard(section: &mut Section<'_>, defaults: &Defaults) -> (GuardConfig, Vec<At
         approval: BTreeSet::new(),
         approval_ttl_ms: section.duration("approval_ttl", 15 * MINUTE, SECOND..=7 * DAY),
         windows: Vec::new(),
+        reboot: None,
         replicas: BTreeMap::new(),
     };
     (guard, section.texts("approval").unwrap_or_default())

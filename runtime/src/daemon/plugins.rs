@@ -2,7 +2,7 @@
 //! takes, and the rest of the daemon does not wait.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -29,7 +29,7 @@ impl Loading {
 
 pub fn load(
     config: Arc<Config>,
-    slot: Slot,
+    slot: Arc<Mutex<Slot>>,
     checkpoints: Checkpoints,
     events: Events,
     arrivals: mpsc::Sender<Arrival>,
@@ -38,7 +38,7 @@ pub fn load(
     let thread = tokio::task::spawn_blocking(move || {
         let host = Host::new(&config.paths, &config.trust, config.plugins.len());
         match host {
-            Ok(host) => load_all(&config, &host, slot, &checkpoints, &events, &arrivals),
+            Ok(host) => load_all(&config, &host, &slot, &checkpoints, &events, &arrivals),
             Err(error) => refuse_all(&config, &error, &arrivals),
         }
     });
@@ -48,15 +48,15 @@ pub fn load(
 fn load_all(
     config: &Config,
     host: &Host,
-    mut slot: Slot,
+    slot: &Mutex<Slot>,
     checkpoints: &Arc<dyn CheckpointStore>,
     events: &Events,
     arrivals: &mpsc::Sender<Arrival>,
 ) {
-    let floors = slot.floors().plugin_sequence.clone();
+    let floors = held(slot).floors().plugin_sequence.clone();
     reconcile::start_all(host, &config.plugins, &floors, checkpoints, events, |outcome| {
         if let Ok((loaded, _)) = &outcome.result {
-            raise_floor(&mut slot, &outcome.name, loaded.manifest().sequence);
+            raise_floor(&mut held(slot), &outcome.name, loaded.manifest().sequence);
         }
         // The driver has gone when this fails, and the daemon with it.
         match arrivals.blocking_send(arrival(config, outcome)) {
@@ -64,6 +64,11 @@ fn load_all(
             _ => ControlFlow::Break(()),
         }
     });
+}
+
+fn held(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    // Its update leaves the floors as they were when it does not come to its end.
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What ran once is never followed by something older.

@@ -265,6 +265,7 @@ impl Driver {
         let denied = |incident: IncidentId, action: &str| {
             self.memory.incidents.get(incident).is_some_and(|it| it.denied.contains(action))
         };
+        let reboots_age_ms = self.reboots_age_ms.borrow().clone();
         let now = self.clock.now();
         let interlock = self.interlocks.objection(now.age_ms);
         with(&guard::Scene {
@@ -278,6 +279,7 @@ impl Driver {
             graph: &self.config.graph,
             unwanted: &unwanted,
             leases: &leases,
+            reboots_age_ms: &reboots_age_ms,
             interlock: interlock.as_deref(),
             denied: &denied,
         })

@@ -205,6 +205,28 @@ impl Guard {
         )
     }
 
+    /// By the trust slot's count, which a lost journal does not take back.
+    pub(super) fn reboots(&self, scene: &Scene<'_>) -> Result<(), Refusal> {
+        let Some(config) = &self.config.reboot else { return Ok(()) };
+        let since_age_ms = scene.now_age_ms.saturating_sub(config.window_ms);
+        let mut within = scene.reboots_age_ms.iter().filter(|age_ms| **age_ms >= since_age_ms);
+        let Some(first_age_ms) = within.next() else { return Ok(()) };
+        let count = within.count() + 1;
+        if count < config.max as usize {
+            return Ok(());
+        }
+        refuse_until(
+            Rule::Reboot,
+            format!(
+                "the box booted itself {count} times in {} s, and at most {} are allowed; it is \
+                 a person's turn",
+                config.window_ms / 1_000,
+                config.max
+            ),
+            first_age_ms + config.window_ms + 1,
+        )
+    }
+
     pub(super) fn rate(
         &self,
         spec: &ActionSpec,

@@ -1,6 +1,7 @@
 //! Each rule, by a table of what it lets through and what it refuses.
 
 use super::*;
+use crate::config::RebootConfig;
 use crate::model::action::Rule;
 use crate::model::catalogue::{Proof, Terms, WORKLOAD_RESTART, WORKLOAD_STOP};
 use crate::model::{Instant, Target, TargetKind, Value};
@@ -19,6 +20,7 @@ struct World {
     unix_ms: Option<i64>,
     denied: Option<String>,
     interlock: Option<String>,
+    reboots_age_ms: Vec<u64>,
     config: GuardConfig,
     seq: u64,
 }
@@ -52,6 +54,7 @@ impl World {
             approval: BTreeSet::new(),
             approval_ttl_ms: 900_000,
             windows: vec![],
+            reboot: None,
             replicas: BTreeMap::new(),
         };
         Self {
@@ -68,6 +71,7 @@ impl World {
             unix_ms: None,
             denied: None,
             interlock: None,
+            reboots_age_ms: vec![],
             config,
             seq: 0,
         }
@@ -107,6 +111,7 @@ impl World {
             graph: &self.graph,
             unwanted: &unwanted,
             leases: &self.leases,
+            reboots_age_ms: &self.reboots_age_ms,
             interlock: self.interlock.as_deref(),
             denied: &denied,
         };
@@ -313,6 +318,7 @@ fn the_remedies_say_what_is_allowed_and_why_not_the_rest() {
         graph: &world.graph,
         unwanted: &unwanted,
         leases: &[],
+        reboots_age_ms: &[],
         interlock: None,
         denied: &denied,
     };
@@ -432,6 +438,7 @@ fn an_action_that_wants_a_persons_word_waits_for_it() {
             graph: &world.graph,
             unwanted: &|_| false,
             leases: &[],
+            reboots_age_ms: &[],
             interlock: None,
             denied: &denied,
         };
@@ -458,4 +465,37 @@ fn an_interlock_holds_up_what_disrupts_and_nothing_else() {
     assert!(world.check(&healer(), &notify).is_ok());
     let ordered = proposal(WORKLOAD_STOP, &TargetId::workload("web"));
     assert!(world.check(&operator(), &ordered).is_ok(), "a person knows the line");
+}
+
+#[test]
+fn a_box_that_booted_itself_too_often_waits_for_a_person() {
+    let reboot = ActionSpec {
+        name: SYSTEM_REBOOT.into(),
+        summary: String::new(),
+        targets: vec!["box".into()],
+        params: vec![],
+        terms: Terms { disruption: 3, proof: Proof::Cleared, ..Terms::RESTART },
+        reversible: false,
+        timeout_ms: 1_000,
+    };
+    let mut world = World::new()
+        .with(|config| config.reboot = Some(RebootConfig { max: 2, window_ms: 3_600_000 }));
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(reboot);
+    let grants = BTreeMap::from([("ladder".to_owned(), [SYSTEM_REBOOT.to_owned()].into())]);
+    world.guard = Guard::new(world.config.clone(), grants, Arc::new(catalogue));
+    let the_box = TargetId::the_box();
+    world.graph.insert(Target { id: the_box.clone(), kind: TargetKind::Box, needs: vec![] });
+    world.now = 10_000_000;
+    for (reboots, retry) in [
+        (vec![], None),
+        (vec![9_000_000], None),
+        (vec![6_399_999, 9_000_000], None),
+        (vec![6_400_000, 9_000_000], Some(10_000_001)),
+    ] {
+        world.reboots_age_ms = reboots;
+        let refusal = world.check(&healer(), &proposal(SYSTEM_REBOOT, &the_box)).err();
+        assert_eq!(refusal.as_ref().map(|it| it.rule), retry.map(|_| Rule::Reboot));
+        assert_eq!(refusal.and_then(|it| it.retry_age_ms), retry);
+    }
 }

@@ -173,6 +173,8 @@ pub enum Rule {
     Maintenance,
     /// Too many actions in the window.
     Rate,
+    /// The box booted itself too often: it is a person's turn.
+    Reboot,
     /// A person has to say yes first, and has not, or said no.
     Approval,
     /// The journal cannot make a permit durable.
@@ -195,6 +197,7 @@ impl fmt::Display for Rule {
             Self::Storm => "storm",
             Self::Maintenance => "maintenance",
             Self::Rate => "rate",
+            Self::Reboot => "reboot",
             Self::Approval => "approval",
             Self::Journal => "journal",
         })

@@ -21,6 +21,12 @@ pub const COMMAND: &str = "command.";
 /// What the name of an action that takes another back ends with.
 pub const UNDO: &str = ".undo";
 
+/// What a box has where its file declares it.
+pub const DISK_RECLAIM: &str = "disk.reclaim";
+pub const LINK_BOUNCE: &str = "link.bounce";
+pub const SYSTEM_REBOOT: &str = "system.reboot";
+pub const TIME_RESYNC: &str = "time.resync";
+
 pub use builtin::{NOTIFY, WORKLOAD_RESTART, WORKLOAD_START, WORKLOAD_STOP};
 pub use param::{ParamKind, ParamSpec};
 

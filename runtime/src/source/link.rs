@@ -125,8 +125,13 @@ mod tests {
 
     fn link(sys: &Proc) -> (Link, Registry) {
         let mut registry = Registry::default();
-        let config =
-            LinkConfig { name: "eth0".into(), hosts: vec![], period_ms: 1000, timeout_ms: 1000 };
+        let config = LinkConfig {
+            name: "eth0".into(),
+            hosts: vec![],
+            period_ms: 1000,
+            timeout_ms: 1000,
+            bounce: false,
+        };
         (Link::new(sys.root(), &config, &mut registry), registry)
     }
 
@@ -174,8 +179,13 @@ mod tests {
     #[test]
     fn this_machines_loopback_carries() {
         let mut registry = Registry::default();
-        let config =
-            LinkConfig { name: "lo".into(), hosts: vec![], period_ms: 1000, timeout_ms: 1000 };
+        let config = LinkConfig {
+            name: "lo".into(),
+            hosts: vec![],
+            period_ms: 1000,
+            timeout_ms: 1000,
+            bounce: false,
+        };
         let mut link = Link::new(Path::new("/sys"), &config, &mut registry);
         let read = sample(&mut link, &registry).join("\n");
         assert!(read.contains("hw.network.up 1"), "{read}");

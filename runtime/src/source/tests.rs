@@ -77,6 +77,7 @@ impl Story {
                 hosts: vec!["127.0.0.1:9".to_owned()],
                 period_ms: 20,
                 timeout_ms: 20_000,
+                bounce: false,
             }],
             sensors: vec![SensorConfig {
                 name: "oil".to_owned(),

@@ -44,7 +44,12 @@ pub struct Floors {
     pub plugin_sequence: BTreeMap<String, u64>,
     /// Reboots that we asked for.
     pub reboots: u64,
+    /// Age of the box at the latest of them, oldest first.
+    pub reboot_ages_ms: Vec<u64>,
 }
+
+/// More than any policy lets through in any window.
+const REBOOTS_REMEMBERED: usize = 128;
 
 /// Whether there was a slot before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +240,14 @@ impl Slot {
 }
 
 impl Floors {
+    pub fn count_reboot(&mut self, now_age_ms: u64) {
+        self.reboots += 1;
+        self.reboot_ages_ms.push(now_age_ms);
+        if self.reboot_ages_ms.len() > REBOOTS_REMEMBERED {
+            self.reboot_ages_ms.remove(0);
+        }
+    }
+
     fn check_above(&self, before: &Self) -> Result<(), SlotError> {
         let below = |what: &str, from: u64, to: u64| match to < from {
             true => Err(SlotError::GoesBack { what: what.to_owned(), from, to }),

@@ -120,7 +120,8 @@ mod tests {
     fn host(address: &str) -> (Host, Registry) {
         let mut registry = Registry::default();
         let (hosts, period_ms, timeout_ms) = (vec![address.to_owned()], 20, 30_000);
-        let config = LinkConfig { name: "eth0".into(), hosts, period_ms, timeout_ms };
+        let config =
+            LinkConfig { name: "eth0".into(), hosts, period_ms, timeout_ms, bounce: false };
         (Host::all(&config, &mut registry).pop().unwrap(), registry)
     }
 
