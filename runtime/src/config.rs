@@ -68,6 +68,7 @@ pub struct Config {
     /// Every action of this box.
     pub catalogue: Arc<Catalogue>,
     pub drill: DrillConfig,
+    pub systemd: SystemdConfig,
     /// Where secrets lie; [`Config::reveal`] reads them.
     pub secrets: Vec<SecretConfig>,
     /// Every target and what it needs, from the parts above. Acyclic.
@@ -296,10 +297,20 @@ pub struct PluginConfig {
     pub quarantine_window_ms: u64,
 }
 
+/// What keeps a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// A shim of ours.
+    Process,
+    /// systemd, as a unit such as `llm.service`.
+    Systemd { unit: String },
+}
+
 #[derive(Clone, Debug)]
 pub struct WorkloadConfig {
     pub name: String,
-    /// Program and arguments. The program is an absolute path.
+    pub kind: WorkloadKind,
+    /// Program and arguments. The program is an absolute path. A unit has its own.
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub dir: Option<PathBuf>,
@@ -413,6 +424,13 @@ pub struct ReclaimConfig {
 pub struct RebootConfig {
     pub max: u32,
     pub window_ms: u64,
+}
+
+/// Where systemd is reached, for workloads that are units of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdConfig {
+    /// D-Bus address of the bus that it is on.
+    pub address: String,
 }
 
 /// Faults that an operator may stage.

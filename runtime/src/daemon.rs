@@ -61,6 +61,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let (workload_events, workloads_in) = mpsc::channel(WAITING_MAX);
     let mut options = Options::of_this_machine(&config.paths);
     options.secrets = secrets.by_workload();
+    options.systemd.clone_from(&config.systemd.address);
     let (declared, paths) = (config.workloads.clone(), &config.paths);
     let workloads =
         Workloads::open_with(declared, paths, clock.clone(), workload_events, options).await?;

@@ -161,7 +161,7 @@ impl Guard {
                 Origin::Healer { incident, .. } | Origin::Approved { incident, .. } => {
                     Some(*incident)
                 }
-                Origin::Operator { .. } | Origin::Desired => None,
+                Origin::Operator { .. } | Origin::Desired | Origin::Others => None,
             },
             birth: scene.birth,
             origin: origin.clone(),
@@ -193,7 +193,9 @@ impl Guard {
                 self.granted(plugin, spec)?;
                 self.healing(spec, target, history, scene)
             }
-            Origin::Operator { .. } | Origin::Desired => lease(spec, target, scene),
+            Origin::Operator { .. } | Origin::Desired | Origin::Others => {
+                lease(spec, target, scene)
+            }
         }
     }
 

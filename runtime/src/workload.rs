@@ -1,5 +1,5 @@
 //! Inference processes: each under a shim of its own, found again after a
-//! daemon's death, adopted after a shim's.
+//! daemon's death, adopted after a shim's; or a unit of systemd's.
 //!
 //! ```text
 //!   Workloads ──ask──▶ Process (a task each) ──socket──▶ homeostat-shim ──▶ the tree
@@ -21,6 +21,7 @@ mod record;
 mod settle;
 pub mod shim;
 mod tree;
+mod unit;
 mod user;
 mod wire;
 
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 pub use self::cgroup::{Survey, survey};
 pub use self::shim::can_fork_into_cgroup;
@@ -36,8 +38,9 @@ pub use self::shim::can_fork_into_cgroup;
 use self::link::Program;
 use self::process::{Ask, Process, Settings};
 use self::record::Place;
+use self::unit::Unit;
 use crate::clock::Clock;
-use crate::config::{Paths, WorkloadConfig};
+use crate::config::{Paths, WorkloadConfig, WorkloadKind};
 use crate::model::view::WorkloadState;
 use crate::model::{AttemptId, DrillFault, ExitStatus, Line};
 use crate::secret::Secret;
@@ -66,6 +69,18 @@ pub enum WorkloadEvent {
         attempt: AttemptId,
         pid: u32,
         why: String,
+    },
+    /// A unit: somebody else had systemd start it, ...
+    StartedByOthers {
+        workload: String,
+        attempt: AttemptId,
+        pid: u32,
+    },
+    /// ... or stop it.
+    StoppedByOthers {
+        workload: String,
+        attempt: AttemptId,
+        status: ExitStatus,
     },
     Lines(Vec<Line>),
     /// Lines that were written too fast for whoever listens; the log has them.
@@ -151,6 +166,13 @@ pub enum WorkloadError {
     Files { workload: String, path: PathBuf, detail: String },
     #[error("workload {workload}: it does not run; start it first")]
     NotRunning { workload: String },
+    #[error("workload {workload}: unit {unit}: {detail}")]
+    Unit { workload: String, unit: String, detail: String },
+    #[error(
+        "workload {workload}: unit {unit} has Restart={restart}, so systemd restarts it by itself; \
+         two supervisors would work against each other: say Restart=no in it (systemctl edit {unit})"
+    )]
+    TwoSupervisors { workload: String, unit: String, restart: String },
     #[error("workload {workload}: the daemon is ending")]
     Closed { workload: String },
 }
@@ -197,6 +219,7 @@ impl Workloads {
             run,
             state,
             cgroup_home: options.cgroup_home,
+            systemd: options.systemd,
             secrets: options.secrets,
             clock,
             statuses,
@@ -207,14 +230,21 @@ impl Workloads {
         for config in configs {
             let name = config.name.clone();
             let (sender, receiver) = mpsc::channel(ASKS_MAX);
-            let process = Process::new(config, settings.clone(), events.clone())?;
             // Each may have to wait for its shim; they do not wait for each other.
-            found.push((tokio::spawn(process.find()), receiver));
+            found.push(match config.kind.clone() {
+                WorkloadKind::Process => {
+                    let process = Process::new(config, settings.clone(), events.clone())?;
+                    Found::Process(tokio::spawn(process.find()), receiver)
+                }
+                WorkloadKind::Systemd { unit } => {
+                    let unit = Unit::new(config, unit, settings.clone(), events.clone());
+                    Found::Unit(tokio::spawn(unit.find()), receiver)
+                }
+            });
             asks.insert(name, sender);
         }
-        for (process, asks) in found {
-            let process = process.await.expect("finding a process does not panic");
-            tokio::spawn(process.run(asks));
+        for found in found {
+            found.run().await;
         }
         Ok(Self { asks: Arc::new(asks), snapshot, strangers: strangers.into() })
     }
@@ -266,6 +296,27 @@ impl Workloads {
     }
 }
 
+/// On its way to be run.
+enum Found {
+    Process(JoinHandle<Process>, mpsc::Receiver<Ask>),
+    Unit(JoinHandle<Unit>, mpsc::Receiver<Ask>),
+}
+
+impl Found {
+    async fn run(self) {
+        match self {
+            Self::Process(process, asks) => {
+                let process = process.await.expect("finding a process does not panic");
+                tokio::spawn(process.run(asks));
+            }
+            Self::Unit(unit, asks) => {
+                let unit = unit.await.expect("finding a unit does not panic");
+                tokio::spawn(unit.run(asks));
+            }
+        }
+    }
+}
+
 fn strangers(configs: &[WorkloadConfig], paths: &Paths) -> Vec<String> {
     let known = |name: &str| configs.iter().any(|config| config.name == name);
     let entries = std::fs::read_dir(paths.run.join("workloads")).into_iter().flatten().flatten();
@@ -286,6 +337,8 @@ pub struct Options {
     pub shim_failpoint: Option<String>,
     /// By workload: values that its output must not show.
     pub secrets: BTreeMap<String, Vec<Secret>>,
+    /// D-Bus address of systemd's manager.
+    pub systemd: String,
 }
 
 impl Options {
@@ -293,6 +346,11 @@ impl Options {
         let shim_failpoint =
             std::env::var("HOMEOSTAT_SHIM_FAILPOINT").ok().filter(|_| cfg!(feature = "failpoints"));
         let secrets = BTreeMap::new();
-        Self { cgroup_home: cgroup::home(&paths.run), shim_failpoint, secrets }
+        Self {
+            cgroup_home: cgroup::home(&paths.run),
+            shim_failpoint,
+            secrets,
+            systemd: String::new(),
+        }
     }
 }

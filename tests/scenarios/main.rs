@@ -31,4 +31,5 @@ mod secret;
 mod shim_killed;
 mod start_loop;
 mod systemd;
+mod systemd_unit;
 mod upgrade;

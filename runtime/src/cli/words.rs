@@ -59,6 +59,7 @@ pub(super) fn origin(origin: &Origin) -> String {
         Origin::Approved { plugin, uid, .. } => format!("{plugin}, approved by user {uid}"),
         Origin::Operator { uid } => format!("operator (user {uid})"),
         Origin::Desired => "the configuration".into(),
+        Origin::Others => "somebody, through systemd".into(),
     }
 }
 

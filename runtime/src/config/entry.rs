@@ -10,7 +10,9 @@ use super::probe::{command, environment, probes};
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::typed::{DAY, Defaults, GIB, HOUR, MIB, MINUTE, Named, SECOND};
-use super::{ExternalConfig, LimitsConfig, PluginConfig, WorkloadConfig, value};
+use super::{
+    ExternalConfig, LimitsConfig, PluginConfig, SystemdConfig, WorkloadConfig, WorkloadKind, value,
+};
 
 pub(super) struct TypedPlugin {
     pub config: PluginConfig,
@@ -79,9 +81,11 @@ fn digest(section: &mut Section<'_>) -> String {
 
 pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<TypedWorkload> {
     let name = section.need_name("name");
-    // The one kind there is; written down, so that others can come beside it.
-    section.choice("kind", &[("process", ())]);
+    let is_unit = section.choice("kind", &[("process", false), ("systemd", true)]);
     section.default("kind", "process");
+    if is_unit == Some(true) {
+        return unit(section, defaults, name);
+    }
     section.default("desired", "running");
     let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
     let needs = section.texts("needs").unwrap_or_default();
@@ -97,6 +101,7 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
     secret::secrets(section, &owner, Given::Variable);
     let config = WorkloadConfig {
         name: name.value.clone(),
+        kind: WorkloadKind::Process,
         command: command(section, "command"),
         env: environment(section),
         dir: dir.map(|dir| PathBuf::from(dir.value)),
@@ -112,6 +117,51 @@ pub(super) fn workload(section: &mut Section<'_>, defaults: &Defaults) -> Named<
         probes: probes(section, defaults),
     };
     Named { name, what: TypedWorkload { config, needs, place: section.place.clone() } }
+}
+
+/// A workload that systemd keeps: its unit says how it runs.
+fn unit(section: &mut Section<'_>, defaults: &Defaults, name: At<String>) -> Named<TypedWorkload> {
+    let wanted = "a service of systemd's, such as llm.service";
+    let unit = section.need_text("unit", wanted, "").value;
+    if section.has("unit") && (!unit.ends_with(".service") || unit.contains(['/', ' '])) {
+        section.note("unit", wanted, value::quoted(&unit), "");
+    }
+    section.default("desired", "running");
+    let desired = section.choice("desired", &[("running", true), ("stopped", false)]);
+    let replicas = section.text("replicas").map(|group| {
+        section.check_name("replicas", &group);
+        group.value
+    });
+    let needs = section.texts("needs").unwrap_or_default();
+    let config = WorkloadConfig {
+        name: name.value.clone(),
+        kind: WorkloadKind::Systemd { unit },
+        command: Vec::new(),
+        env: Default::default(),
+        dir: None,
+        user: None,
+        limits: LimitsConfig::default(),
+        replicas,
+        needs: Vec::new(),
+        desired_running: desired.unwrap_or(true),
+        stop_deadline_ms: section.duration("stop_deadline", 10 * SECOND, 0..=HOUR),
+        start_grace_ms: section.duration("start_grace", MINUTE, 0..=DAY),
+        log_max_bytes: 0,
+        log_files: 0,
+        probes: probes(section, defaults),
+    };
+    Named { name, what: TypedWorkload { config, needs, place: section.place.clone() } }
+}
+
+pub(super) fn systemd(section: &mut Section<'_>) -> SystemdConfig {
+    const DEFAULT: &str = "unix:path=/run/dbus/system_bus_socket";
+    section.default("address", DEFAULT);
+    let address = section.text("address").map_or_else(|| DEFAULT.to_owned(), |text| text.value);
+    if !address.starts_with("unix:path=/") {
+        let hint = "the system's bus, unix:path=/run/dbus/system_bus_socket, is the default";
+        section.note("address", "a D-Bus address, unix:path=…", value::quoted(&address), hint);
+    }
+    SystemdConfig { address }
 }
 
 fn limits(section: &mut Section<'_>) -> LimitsConfig {

@@ -99,6 +99,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         reclaim,
         catalogue: Arc::new(catalogue),
         drill: typed.drill,
+        systemd: typed.systemd,
         secrets: secret::taken(doc),
         graph,
     }

@@ -13,7 +13,7 @@ use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
     AfterFault, AttemptId, Attrs, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId,
-    Line, Mark, Report, Series, SeriesId, TargetId, Value, selects,
+    Line, Mark, Origin, Report, Series, SeriesId, TargetId, Value, selects,
 };
 use crate::plugin::{Detector, Healer, PluginEvent};
 use crate::source::ProbeResult;
@@ -403,6 +403,28 @@ impl Driver {
                 let target = TargetId::workload(&workload);
                 self.write(Event::WorkloadAdopted { workload, attempt, pid, why });
                 self.mark(target, "workload.adopted", vec![]);
+            }
+            // What somebody does to a unit by other means is their word.
+            WorkloadEvent::StartedByOthers { workload, attempt, pid } => {
+                let by = Origin::Others;
+                self.write(Event::WorkloadDesired {
+                    workload: workload.clone(),
+                    running: true,
+                    by,
+                });
+                self.take_workload(WorkloadEvent::Started { workload, attempt, pid });
+            }
+            WorkloadEvent::StoppedByOthers { workload, attempt, status } => {
+                let by = Origin::Others;
+                let desired =
+                    Event::WorkloadDesired { workload: workload.clone(), running: false, by };
+                self.write(desired);
+                self.take_workload(WorkloadEvent::Exited {
+                    workload,
+                    attempt,
+                    status,
+                    wanted: true,
+                });
             }
             WorkloadEvent::Lines(lines) => self.take_lines(lines),
             WorkloadEvent::LinesLost { workload, count } => {

@@ -408,6 +408,7 @@ impl Incident {
                 Origin::Approved { plugin, uid, .. } => format!("{plugin}, approved by {uid}"),
                 Origin::Operator { uid } => format!("operator {uid}"),
                 Origin::Desired => "desired state".into(),
+                Origin::Others => "others".into(),
             },
             begun: now,
             outcome,

@@ -40,6 +40,8 @@ pub enum Origin {
     Approved { plugin: String, incident: IncidentId, uid: u32 },
     /// A person at the socket.
     Operator { uid: u32 },
+    /// Somebody, by other means than ours: `systemctl stop`.
+    Others,
     /// The configuration says the workload runs, and nobody said otherwise.
     Desired,
 }
@@ -79,6 +81,15 @@ pub struct Proposal {
 pub struct AttemptId {
     pub birth: u64,
     pub seq: u64,
+}
+
+impl AttemptId {
+    /// Names a run that no permit of ours began, after what its supervisor calls
+    /// it, in hex. Births count from 1, so no attempt of ours is called so.
+    pub fn of_others(run: &str) -> Self {
+        let digits = &run[..run.len().min(13)];
+        Self { birth: 0, seq: u64::from_str_radix(digits, 16).unwrap_or(0) }
+    }
 }
 
 impl fmt::Display for AttemptId {

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::SavedClock;
 use crate::config::{
     KmsgConfig, LimitsConfig, LinkConfig, LogConfig, LogStart, ProbeConfig, ProbeKind,
-    SensorConfig, SensorKind,
+    SensorConfig, SensorKind, WorkloadKind,
 };
 use crate::http::server::{Manner, Server};
 use crate::model::SeriesId;
@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 fn workload(name: &str, probes: Vec<ProbeConfig>) -> WorkloadConfig {
     WorkloadConfig {
+        kind: WorkloadKind::Process,
         name: name.to_owned(),
         command: vec!["/bin/true".to_owned()],
         env: BTreeMap::new(),

@@ -57,6 +57,8 @@ pub struct Settings {
     pub run: PathBuf,
     pub state: PathBuf,
     pub cgroup_home: Result<PathBuf, String>,
+    /// D-Bus address of systemd's manager.
+    pub systemd: String,
     /// By workload: what its output must not show.
     pub secrets: BTreeMap<String, Vec<Secret>>,
     pub clock: Clock,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use homeostat::clock::{Clock, SavedClock};
-use homeostat::config::{LimitsConfig, Paths, WorkloadConfig};
+use homeostat::config::{LimitsConfig, Paths, WorkloadConfig, WorkloadKind};
 use homeostat::model::{AttemptId, ExitStatus};
 use homeostat::workload::{Options, WorkloadEvent, WorkloadStatus, Workloads};
 use tokio::sync::mpsc;
@@ -38,6 +38,7 @@ pub fn attempt(seq: u64) -> AttemptId {
 /// A shell script as a workload.
 pub fn script(name: &str, text: &str) -> WorkloadConfig {
     WorkloadConfig {
+        kind: WorkloadKind::Process,
         name: name.into(),
         command: vec!["/bin/sh".into(), "-c".into(), text.into()],
         env: BTreeMap::new(),

@@ -191,3 +191,34 @@ fn the_page_says_first_whether_anything_is_impossible() {
     assert_eq!(code, Exit::Fine);
     assert_eq!(told(vec![lacks, cannot]).1, Exit::Ill);
 }
+
+#[test]
+fn what_may_be_done_to_the_box_is_looked_for_and_not_done() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "sys/class/net/eth0/flags", "0x1003\n");
+    fs::create_dir(root.path().join("logs")).unwrap();
+    let dir = root.path().display();
+    let text = format!(
+        "[source]\nsys_root = \"{dir}/sys\"\n[reboot]\nallow = true\ncommand = [\"{dir}/reboot\"]\n\
+         [[reclaim]]\nname = \"logs\"\ndir = \"{dir}/logs\"\nevict = \"*\"\n\
+         [[reclaim]]\nname = \"gone\"\ndir = \"{dir}/gone\"\nevict = \"*\"\n\
+         [[link]]\nname = \"eth0\"\nbounce = true\n\
+         [[action]]\nname = \"mend\"\ntargets = [\"box\"]\ncommand = [\"/bin/true\"]\n\
+         undo = [\"{dir}/undo\"]\n\
+         [[workload]]\nname = \"llm\"\nkind = \"systemd\"\nunit = \"llm.service\"\n\
+         [systemd]\naddress = \"unix:path={dir}/private\"\n"
+    );
+    let checks = hand::checks(&config(&text));
+    for (name, expected) in [
+        ("action command.mend", Verdict::Ok),
+        ("action command.mend undo", Verdict::Cannot),
+        ("action system.reboot", Verdict::Cannot),
+        ("reclaim logs", Verdict::Ok),
+        ("reclaim gone", Verdict::Cannot),
+        ("bounce eth0", Verdict::Ok),
+        ("systemd", Verdict::Cannot),
+    ] {
+        assert_eq!(verdict(&checks, name), expected, "{name}");
+    }
+    assert_eq!(checks.len(), 7, "{checks:#?}");
+}

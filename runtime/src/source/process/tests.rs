@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::LimitsConfig;
+use crate::config::{LimitsConfig, WorkloadKind};
 use crate::source::fixture::{Pretend, Proc};
 
 /// A pretend box with one workload, `m`, whose main process is 100.
@@ -44,6 +44,7 @@ impl Story {
 
 fn workload(name: &str) -> WorkloadConfig {
     WorkloadConfig {
+        kind: WorkloadKind::Process,
         name: name.to_owned(),
         command: vec!["/bin/true".to_owned()],
         env: BTreeMap::new(),

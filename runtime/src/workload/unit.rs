@@ -1,0 +1,438 @@
+//! A workload that is a unit of systemd's: a task that owns the connection to
+//! its manager.
+//!
+//! systemd keeps the process, its cgroup and its log; this task starts and stops
+//! it when it is asked to, and tells what becomes of it. What somebody else does
+//! to the unit is a person's word, and no crash.
+//!
+//! Invariant: as for a process: asks are answered one after the other, and an
+//! attempt is executed at most once. A unit that systemd restarts by itself is
+//! watched and not started: two supervisors would work against each other.
+
+mod kept;
+mod manager;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use self::kept::{Kept, Told, Who};
+use self::manager::{Manager, ManagerError, Signal, UnitState};
+use super::outlet::Outlet;
+use super::process::{Ask, Settings};
+use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
+use crate::config::WorkloadConfig;
+use crate::model::view::WorkloadState;
+use crate::model::{AttemptId, DrillFault, ExitStatus};
+
+/// Between attempts to reach systemd, doubling.
+const RECONNECT: Duration = Duration::from_secs(1);
+const RECONNECT_MAX: Duration = Duration::from_secs(30);
+/// A start has a process within this; how long it loads is its probes' affair.
+const START_WITHIN: Duration = Duration::from_secs(8);
+/// For systemd to end what a SIGKILL has been sent to.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// Jobs of ours that are remembered.
+const JOBS_MAX: usize = 64;
+
+pub struct Unit {
+    config: WorkloadConfig,
+    unit: String,
+    settings: Arc<Settings>,
+    outlet: Outlet,
+    path: PathBuf,
+    kept: Kept,
+    manager: Option<Manager>,
+    state: Option<UnitState>,
+    /// Jobs that we asked for.
+    ours: BTreeSet<String>,
+    /// Others asked for something since the last look that found a change.
+    others: bool,
+    stopping: bool,
+    retry_at: Instant,
+    retry_in: Duration,
+    detail: String,
+}
+
+enum Happened {
+    Signal(Option<Signal>),
+    Told,
+    Time,
+}
+
+impl Unit {
+    pub fn new(
+        config: WorkloadConfig,
+        unit: String,
+        settings: Arc<Settings>,
+        events: mpsc::Sender<WorkloadEvent>,
+    ) -> Self {
+        let path = settings.run.join("units").join(format!("{}.json", config.name));
+        Self {
+            outlet: Outlet::new(&config.name, events),
+            kept: Kept::load(&path),
+            config,
+            unit,
+            settings,
+            path,
+            manager: None,
+            state: None,
+            ours: BTreeSet::new(),
+            others: false,
+            stopping: false,
+            retry_at: Instant::now(),
+            retry_in: RECONNECT,
+            detail: String::new(),
+        }
+    }
+
+    pub async fn find(mut self) -> Self {
+        self.connect().await;
+        self
+    }
+
+    /// Until the last handle is dropped. The unit goes on.
+    pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        loop {
+            let happened = tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some(ask) => {
+                        self.answer(ask).await;
+                        continue;
+                    }
+                    None => return,
+                },
+                happened = self.next() => happened,
+            };
+            match happened {
+                Happened::Signal(signal) => self.hear(signal).await,
+                Happened::Told => {}
+                Happened::Time => self.connect().await,
+            }
+        }
+    }
+
+    /// May be dropped at any time without losing anything.
+    async fn next(&mut self) -> Happened {
+        let (connected, retry_at) = (self.manager.is_some(), self.retry_at);
+        tokio::select! {
+            signal = next_signal(self.manager.as_mut()) => Happened::Signal(signal),
+            _ = self.outlet.send() => Happened::Told,
+            () = sleep_until(retry_at), if !connected => Happened::Time,
+        }
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        // Whoever asked may have gone; what was asked for was done all the same.
+        match ask {
+            Ask::Start { attempt, reply } => {
+                let _ = reply.send(self.start(attempt).await);
+            }
+            Ask::Stop { reply } => {
+                let _ = reply.send(self.stop().await);
+            }
+            Ask::Observe { attempt, reply } => {
+                let _ = reply.send(self.observe(attempt));
+            }
+            Ask::Drill { fault, reply } => {
+                let _ = reply.send(self.drill(fault).await);
+            }
+        }
+    }
+
+    async fn connect(&mut self) {
+        match Manager::connect(&self.settings.systemd, &self.unit).await {
+            Ok(manager) => {
+                self.manager = Some(manager);
+                self.retry_in = RECONNECT;
+                if let Err(error) = self.look(Who::Unwatched).await {
+                    self.lose(&error.to_string());
+                }
+            }
+            Err(error) => self.lose(&error.to_string()),
+        }
+    }
+
+    fn lose(&mut self, why: &str) {
+        tracing::warn!(unit = self.unit, why, "systemd cannot be reached");
+        self.manager = None;
+        self.retry_at = Instant::now() + self.retry_in;
+        self.retry_in = (self.retry_in * 2).min(RECONNECT_MAX);
+        self.detail = format!("systemd cannot be reached: {why}");
+        self.publish();
+    }
+
+    async fn hear(&mut self, signal: Option<Signal>) {
+        match signal {
+            Some(Signal::Changed | Signal::JobRemoved { .. }) => {
+                let who = if self.others { Who::Others } else { Who::Nobody };
+                if let Err(error) = self.look(who).await {
+                    self.lose(&error.to_string());
+                }
+            }
+            Some(Signal::JobNew { job }) => self.others |= !self.ours.contains(&job),
+            None => self.lose("its connection is closed"),
+        }
+    }
+
+    /// Reads the unit's state and tells what is new in it.
+    async fn look(&mut self, who: Who) -> Result<(), ManagerError> {
+        let Some(manager) = &self.manager else { return Ok(()) };
+        let now = manager.state().await?;
+        let before = self.kept.clone();
+        for told in self.kept.take(&now, who) {
+            self.tell(told, now.main_pid);
+        }
+        if self.kept != before {
+            self.others = false;
+            self.save().await;
+        }
+        self.detail = match (now.load.as_str(), self.kept.exit) {
+            ("loaded", _) if now.restart != "no" => self.two_supervisors(&now).to_string(),
+            ("loaded", Some(exit)) => exit.to_string(),
+            ("loaded", None) => String::new(),
+            (load, _) => format!("systemd says of {}: {load}", self.unit),
+        };
+        self.state = Some(now);
+        self.publish();
+        Ok(())
+    }
+
+    fn tell(&mut self, told: Told, pid: Option<u32>) {
+        let workload = self.config.name.clone();
+        let pid = pid.unwrap_or(0);
+        self.outlet.push(match told {
+            Told::Started(attempt) => WorkloadEvent::Started { workload, attempt, pid },
+            Told::Found(attempt) => {
+                WorkloadEvent::Adopted { workload, attempt, pid, why: "it ran already".into() }
+            }
+            Told::Exited { attempt, status, wanted } => {
+                WorkloadEvent::Exited { workload, attempt, status, wanted }
+            }
+            Told::StartedByOthers(attempt) => {
+                WorkloadEvent::StartedByOthers { workload, attempt, pid }
+            }
+            Told::StoppedByOthers { attempt, status } => {
+                WorkloadEvent::StoppedByOthers { workload, attempt, status }
+            }
+        });
+    }
+
+    async fn save(&self) {
+        let (kept, path) = (self.kept.clone(), self.path.clone());
+        let saved = tokio::task::spawn_blocking(move || {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            kept.save(&path)
+        });
+        if let Ok(Err(error)) = saved.await {
+            tracing::warn!(unit = self.unit, %error, "what is known of a unit cannot be kept");
+        }
+    }
+
+    async fn start(&mut self, attempt: AttemptId) -> Result<u32, WorkloadError> {
+        self.look_now().await?;
+        let now = self.state.clone().ok_or_else(|| self.error("its state is not known"))?;
+        if now.restart != "no" {
+            return Err(self.two_supervisors(&now));
+        }
+        if self.kept.attempt == Some(attempt) {
+            return Err(WorkloadError::AttemptUsed { workload: self.config.name.clone(), attempt });
+        }
+        if now.is_up() {
+            return Err(WorkloadError::AlreadyRunning {
+                workload: self.config.name.clone(),
+                attempt: self.kept.attempt.unwrap_or(attempt),
+                pid: now.main_pid.unwrap_or(0),
+            });
+        }
+        self.kept.begin(attempt, &now);
+        self.save().await;
+        let manager = self.manager()?;
+        // It fails for a unit that never failed.
+        let _ = manager.reset_failed().await;
+        let job = manager.start().await.map_err(|error| self.error(&error.to_string()))?;
+        let result = self.until_done(job, START_WITHIN, UnitState::is_up).await?;
+        match &self.state {
+            Some(now) if now.is_up() => Ok(now.main_pid.unwrap_or(0)),
+            Some(now) => {
+                let detail = format!("its start {result}: {} ({})", now.exit, now.result);
+                Err(self.error(&detail))
+            }
+            None => Err(self.error("its state is not known")),
+        }
+    }
+
+    async fn stop(&mut self) -> Result<(), WorkloadError> {
+        self.look_now().await?;
+        let down = |now: &UnitState| ["inactive", "failed"].contains(&now.active.as_str());
+        if self.state.as_ref().is_some_and(down) {
+            return Ok(());
+        }
+        self.stopping = true;
+        self.publish();
+        let limit = Duration::from_millis(self.config.stop_deadline_ms);
+        let stopped = self.stop_within(limit, down).await;
+        self.stopping = false;
+        self.publish();
+        stopped
+    }
+
+    async fn stop_within(
+        &mut self,
+        limit: Duration,
+        down: impl Fn(&UnitState) -> bool + Copy,
+    ) -> Result<(), WorkloadError> {
+        let job = self.manager()?.stop().await.map_err(|error| self.error(&error.to_string()))?;
+        self.until_done(job.clone(), limit, down).await?;
+        if self.state.as_ref().is_some_and(down) {
+            return Ok(());
+        }
+        self.manager()?.kill().await.map_err(|error| self.error(&error.to_string()))?;
+        self.until_done(job, KILLED_WITHIN, down).await?;
+        match &self.state {
+            Some(now) if down(now) => Ok(()),
+            _ => Err(self.error("it does not end, not even by SIGKILL")),
+        }
+    }
+
+    /// Until the job is over or the unit is as it is wanted; gives the job's
+    /// result, if it was seen.
+    async fn until_done(
+        &mut self,
+        job: String,
+        limit: Duration,
+        done: impl Fn(&UnitState) -> bool,
+    ) -> Result<String, WorkloadError> {
+        self.ours.insert(job.clone());
+        if self.ours.len() > JOBS_MAX {
+            self.ours.pop_first();
+        }
+        let deadline = Instant::now() + limit;
+        let mut result = "was not seen to end".to_owned();
+        loop {
+            let signal = tokio::select! {
+                signal = next_signal(self.manager.as_mut()) => signal,
+                () = sleep_until(deadline) => Some(Signal::Changed),
+            };
+            let over = match signal {
+                None => {
+                    self.lose("its connection is closed");
+                    return Err(self.error("systemd is gone"));
+                }
+                Some(Signal::JobRemoved { job: removed, result: how }) if removed == job => {
+                    result = format!("is {how}");
+                    true
+                }
+                Some(Signal::JobNew { job: new }) => {
+                    self.others |= !self.ours.contains(&new);
+                    continue;
+                }
+                Some(_) => Instant::now() >= deadline,
+            };
+            self.look_now().await?;
+            if over || self.state.as_ref().is_some_and(&done) {
+                return Ok(result);
+            }
+        }
+    }
+
+    async fn look_now(&mut self) -> Result<(), WorkloadError> {
+        if self.manager.is_none() {
+            self.connect().await;
+        }
+        self.manager()?;
+        let looked = self.look(Who::We).await;
+        looked.map_err(|error| {
+            self.lose(&error.to_string());
+            self.error(&error.to_string())
+        })
+    }
+
+    fn manager(&self) -> Result<&Manager, WorkloadError> {
+        self.manager.as_ref().ok_or_else(|| self.error(&self.detail))
+    }
+
+    fn observe(&self, attempt: AttemptId) -> Observed {
+        let kept = &self.kept;
+        let pid = self.state.as_ref().and_then(|now| now.main_pid).unwrap_or(0);
+        match kept.attempt {
+            Some(last) if last == attempt && kept.invocation.is_none() => Observed::NeverStarted,
+            Some(last) if last == attempt && kept.running => Observed::Running { pid },
+            Some(last) if last == attempt => {
+                Observed::Exited { status: kept.exit.unwrap_or(ExitStatus::Unknown) }
+            }
+            Some(attempt) if kept.running => Observed::OtherAttempt { attempt },
+            _ => Observed::NeverStarted,
+        }
+    }
+
+    async fn drill(&mut self, fault: DrillFault) -> Result<u32, WorkloadError> {
+        let pid = self.state.as_ref().filter(|now| now.is_up()).and_then(|now| now.main_pid);
+        let workload = self.config.name.clone();
+        let Some(pid) = pid else { return Err(WorkloadError::NotRunning { workload }) };
+        match fault {
+            DrillFault::Crash {} => {
+                let killed = self.manager()?.kill().await;
+                killed.map(|()| pid).map_err(|error| self.error(&error.to_string()))
+            }
+            // A fault must end by itself, and no shim is there to end it.
+            DrillFault::Hang { .. } => Err(self.error("a drill can crash a unit, and not hold it")),
+        }
+    }
+
+    fn error(&self, detail: &str) -> WorkloadError {
+        WorkloadError::Unit {
+            workload: self.config.name.clone(),
+            unit: self.unit.clone(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn two_supervisors(&self, now: &UnitState) -> WorkloadError {
+        WorkloadError::TwoSupervisors {
+            workload: self.config.name.clone(),
+            unit: self.unit.clone(),
+            restart: now.restart.clone(),
+        }
+    }
+
+    fn publish(&self) {
+        let now = self.state.as_ref();
+        let state = match (self.kept.running, self.stopping) {
+            (true, true) => WorkloadState::Stopping,
+            (true, false) => WorkloadState::Running,
+            // What others stopped is not to be started before the driver has heard of it.
+            (false, _)
+                if self.kept.exit.is_some() && (!self.kept.wanted || self.kept.by_others) =>
+            {
+                WorkloadState::Exited
+            }
+            (false, _) => WorkloadState::Stopped,
+        };
+        let group = now.map(|now| now.control_group.as_str()).unwrap_or_default();
+        let cgroup = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
+        let status = WorkloadStatus {
+            state,
+            attempt: self.kept.attempt,
+            pid: now.filter(|_| self.kept.running).and_then(|now| now.main_pid),
+            shim_pid: None,
+            cgroup: (!group.is_empty() && cgroup.is_dir()).then_some(cgroup),
+            starts: self.kept.starts,
+            detail: self.detail.clone(),
+        };
+        self.settings.statuses.send_modify(|statuses| {
+            statuses.insert(self.config.name.clone(), status);
+        });
+    }
+}
+
+async fn next_signal(manager: Option<&mut Manager>) -> Option<Signal> {
+    match manager {
+        Some(manager) => manager.next().await,
+        None => std::future::pending().await,
+    }
+}

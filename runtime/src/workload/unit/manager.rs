@@ -1,0 +1,246 @@
+//! systemd's manager, over the system's bus. No other file names the library.
+//!
+//! Its private socket would need no bus, but names its sender in a way that the
+//! library refuses.
+//! Names are those of `org.freedesktop.systemd1(5)`.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::time::Duration;
+
+use zbus::export::futures_core::Stream;
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
+
+use crate::model::ExitStatus;
+
+const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// A busy manager answers in milliseconds; one that hangs is no manager.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Signals that wait while a call is answered.
+const SIGNALS_MAX: usize = 1024;
+/// `si_code` of a child's end (sigaction(2)): it exited, or a signal ended it.
+const CLD_EXITED: i32 = 1;
+
+/// The library's own error, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ManagerError(String);
+
+impl From<zbus::Error> for ManagerError {
+    fn from(error: zbus::Error) -> Self {
+        Self(match error {
+            // What systemd said, without the name of its error.
+            zbus::Error::MethodError(name, detail, _) => detail.unwrap_or_else(|| name.to_string()),
+            other => other.to_string(),
+        })
+    }
+}
+
+pub struct Manager {
+    connection: Connection,
+    unit: String,
+    path: OwnedObjectPath,
+    jobs: MessageStream,
+    changes: MessageStream,
+}
+
+/// What happened to the unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Somebody, and it may have been us, wants it started, stopped or the like.
+    JobNew {
+        job: String,
+    },
+    JobRemoved {
+        job: String,
+        result: String,
+    },
+    /// Some property of it changed.
+    Changed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitState {
+    /// `loaded`, `not-found`, `masked`, ...
+    pub load: String,
+    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub active: String,
+    /// Names one run of it; empty when it never ran.
+    pub invocation: String,
+    pub main_pid: Option<u32>,
+    /// Of the last main process.
+    pub exit: ExitStatus,
+    /// `success`, or why it failed.
+    pub result: String,
+    /// What systemd itself does when it ends: `no`, `always`, `on-failure`, ...
+    pub restart: String,
+    pub control_group: String,
+}
+
+impl Manager {
+    pub async fn connect(address: &str, unit: &str) -> Result<Self, ManagerError> {
+        let builder = zbus::connection::Builder::address(address);
+        let connection = builder.method_timeout(ANSWER_WITHIN).build().await?;
+        let call = |member: &'static str| (Some(NAME), PATH, Some(MANAGER), member);
+        let (to, path, interface, member) = call("LoadUnit");
+        let loaded = connection.call_method(to, path, interface, member, &(unit,)).await?;
+        let path: OwnedObjectPath = loaded.body().deserialize()?;
+        let rule = |path: &str, interface: &str| {
+            format!("type='signal',path='{path}',interface='{interface}'")
+        };
+        let max = NonZeroUsize::new(SIGNALS_MAX);
+        let jobs = rule(PATH, MANAGER);
+        let jobs = MessageStream::for_match_rule(jobs.as_str(), &connection, max).await?;
+        let changes = rule(path.as_str(), PROPERTIES);
+        let changes = MessageStream::for_match_rule(changes.as_str(), &connection, max).await?;
+        let (to, at, interface, member) = call("Subscribe");
+        connection.call_method(to, at, interface, member, &()).await?;
+        Ok(Self { connection, unit: unit.to_owned(), path, jobs, changes })
+    }
+
+    /// Gives the job back that does it.
+    pub async fn start(&self) -> Result<String, ManagerError> {
+        self.job("StartUnit").await
+    }
+
+    pub async fn stop(&self) -> Result<String, ManagerError> {
+        self.job("StopUnit").await
+    }
+
+    async fn job(&self, member: &str) -> Result<String, ManagerError> {
+        // "replace": what is queued against it is taken back.
+        let job = self.call(member, &(self.unit.as_str(), "replace")).await?;
+        let job: OwnedObjectPath = job.body().deserialize()?;
+        Ok(job.as_str().to_owned())
+    }
+
+    /// What failed too often may be started again.
+    pub async fn reset_failed(&self) -> Result<(), ManagerError> {
+        self.call("ResetFailedUnit", &(self.unit.as_str(),)).await.map(drop)
+    }
+
+    /// SIGKILL for every process of it.
+    pub async fn kill(&self) -> Result<(), ManagerError> {
+        let signal = rustix::process::Signal::KILL.as_raw();
+        self.call("KillUnit", &(self.unit.as_str(), "all", signal)).await.map(drop)
+    }
+
+    async fn call<B>(&self, member: &str, body: &B) -> Result<Message, ManagerError>
+    where
+        B: serde::Serialize + zbus::wire::DynamicType,
+    {
+        let to = Some(NAME);
+        Ok(self.connection.call_method(to, PATH, Some(MANAGER), member, body).await?)
+    }
+
+    pub async fn state(&self) -> Result<UnitState, ManagerError> {
+        let unit = self.properties(UNIT).await?;
+        let service = self.properties(SERVICE).await?;
+        let code = service.signed("ExecMainCode");
+        let status = service.signed("ExecMainStatus");
+        Ok(UnitState {
+            load: unit.text("LoadState"),
+            active: unit.text("ActiveState"),
+            invocation: unit.hex("InvocationID"),
+            main_pid: service.unsigned("MainPID").filter(|pid| *pid > 0),
+            exit: match (code, status) {
+                (Some(CLD_EXITED), Some(code)) => ExitStatus::Code { code },
+                (Some(2 | 3), Some(signal)) => ExitStatus::Signal { signal },
+                _ => ExitStatus::Unknown,
+            },
+            result: service.text("Result"),
+            restart: service.text("Restart"),
+            control_group: service.text("ControlGroup"),
+        })
+    }
+
+    async fn properties(&self, interface: &str) -> Result<Properties, ManagerError> {
+        let (path, all) = (self.path.as_str(), Some(PROPERTIES));
+        let answer =
+            self.connection.call_method(Some(NAME), path, all, "GetAll", &(interface,)).await?;
+        Ok(Properties(answer.body().deserialize()?))
+    }
+
+    /// The next thing that happens; none when the connection is lost. May be
+    /// dropped at any time without losing anything.
+    pub async fn next(&mut self) -> Option<Signal> {
+        loop {
+            // Jobs first: who wanted a change is known before the change is seen.
+            let message = tokio::select! {
+                biased;
+                message = next(&mut self.jobs) => message,
+                message = next(&mut self.changes) => message,
+            };
+            if let Some(signal) = self.read(&message?.ok()?) {
+                return Some(signal);
+            }
+        }
+    }
+
+    fn read(&self, message: &Message) -> Option<Signal> {
+        let header = message.header();
+        let body = message.body();
+        match header.member()?.as_str() {
+            "PropertiesChanged" => Some(Signal::Changed),
+            "JobNew" => {
+                let (_, job, unit): (u32, OwnedObjectPath, String) = body.deserialize().ok()?;
+                let job = job.as_str().to_owned();
+                (unit == self.unit).then_some(Signal::JobNew { job })
+            }
+            "JobRemoved" => {
+                let (_, job, unit, result): (u32, OwnedObjectPath, String, String) =
+                    body.deserialize().ok()?;
+                let job = job.as_str().to_owned();
+                (unit == self.unit).then_some(Signal::JobRemoved { job, result })
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn next(stream: &mut MessageStream) -> Option<zbus::Result<Message>> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+struct Properties(HashMap<String, OwnedVariant>);
+
+impl Properties {
+    fn text(&self, name: &str) -> String {
+        match self.0.get(name).map(|value| &**value) {
+            Some(Variant::Str(text)) => text.as_str().to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn signed(&self, name: &str) -> Option<i32> {
+        match **self.0.get(name)? {
+            Variant::I32(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn unsigned(&self, name: &str) -> Option<u32> {
+        match **self.0.get(name)? {
+            Variant::U32(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn hex(&self, name: &str) -> String {
+        match self.0.get(name).map(|value| &**value) {
+            Some(Variant::Array(bytes)) => bytes
+                .iter()
+                .filter_map(|byte| if let Variant::U8(byte) = byte { Some(*byte) } else { None })
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            _ => String::new(),
+        }
+    }
+}
