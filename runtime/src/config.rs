@@ -379,6 +379,8 @@ pub enum ProbeKind {
     Command {
         command: Vec<String>,
         env: BTreeMap<String, String>,
+        /// Labels of what it measures that are kept, each a series of its own.
+        perfdata: Vec<String>,
     },
 }
 

@@ -82,29 +82,42 @@ fn linker(work: &mut Work) -> Result<()> {
     bail!("install one (Debian: `apt-get install gcc libc6-dev`) and run this again")
 }
 
-/// The supervisors that the benchmark measures itself against, where root may
-/// ask apt for them; without them their rows say so.
+/// The supervisors that the benchmark measures itself against; without them
+/// their rows say so.
 pub fn peers(work: &mut Work) -> Result<()> {
     let missing: Vec<&str> = [("monit", "monit"), ("supervisord", "supervisor")]
         .into_iter()
         .filter(|(program, _)| ask(program, &["--version"]).is_none())
         .map(|(_, package)| package)
         .collect();
+    debian(work, "the benchmark's peers", &missing)
+}
+
+/// Checks that others wrote, for the stories that run them unchanged; without
+/// them those stories say so.
+pub fn checks(work: &mut Work) -> Result<()> {
+    let there = Path::new("/usr/lib/nagios/plugins/check_tcp").exists();
+    let missing: &[&str] = if there { &[] } else { &["monitoring-plugins-basic"] };
+    debian(work, "checks for Nagios", missing)
+}
+
+/// Where root may ask apt for them.
+fn debian(work: &mut Work, what: &str, missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     if rustix::process::geteuid().is_root() && ask("apt-get", &["--version"]).is_some() {
         let mut install = Command::new("apt-get");
         install.env("DEBIAN_FRONTEND", "noninteractive");
-        install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&missing);
+        install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(missing);
         work.try_stage(
             "asking apt what there is",
             Command::new("apt-get").args(["update", "--quiet"]),
         )?;
-        if work.try_stage("installing the benchmark's peers", &mut install)? {
+        if work.try_stage(&format!("installing {what}"), &mut install)? {
             return Ok(());
         }
     }
-    work.lack(format!("the benchmark's peers: {}", missing.join(", ")));
+    work.lack(format!("{what}: {}", missing.join(", ")));
     Ok(())
 }

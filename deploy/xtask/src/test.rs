@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use crate::build;
 use crate::work::{FEATURES, Work, ask, say};
+use crate::{build, setup};
 
 #[derive(Args)]
 pub struct Options {
@@ -21,6 +21,7 @@ pub struct Options {
 
 pub fn run(work: &mut Work, options: &Options) -> Result<ExitCode> {
     build::run(work)?;
+    setup::checks(work)?;
     let skips = work.target.join("test-skips");
     let controls = work.target.join("controls");
     for folder in [&skips, &controls] {

@@ -104,13 +104,18 @@ fn probe_kind(section: &mut Section<'_>, word: Option<ProbeWord>) -> ProbeKind {
             ProbeKind::Tcp { address: text.value }
         }
         Some(ProbeWord::Command) => {
-            ProbeKind::Command { command: command(section, "command"), env: environment(section) }
+            let perfdata = section.texts("perfdata").unwrap_or_default();
+            ProbeKind::Command {
+                command: command(section, "command"),
+                env: environment(section),
+                perfdata: perfdata.into_iter().map(|label| label.value).collect(),
+            }
         }
         Some(ProbeWord::File) => file(section),
         None => {
             note_kind(section, "one of http, tcp, command, file");
             section.ignore(&["url", "method", "headers", "body", "expect_status", "expect_text"]);
-            section.ignore(&["address", "command", "env", "path", "expect"]);
+            section.ignore(&["address", "command", "env", "path", "expect", "perfdata"]);
             ProbeKind::Tcp { address: String::new() }
         }
     }

@@ -388,7 +388,7 @@ fn each_mistake_has_its_place_and_a_hint() {
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nkind = \"docker\"",
-            "wanted one of process, found \"docker\"",
+            "wanted one of process, systemd, found \"docker\"",
         ),
         (
             "[[workload]]\nname = \"w\"\ncommand = [\"/w\"]\ndesired = \"up\"",
@@ -652,7 +652,7 @@ fn the_shipped_file_is_good_as_it_is_and_with_its_examples() {
         let is_value = text.contains(" = ") && !text.starts_with('#');
         assert!(!is_value || lines.contains(&line), "line {line} is not shown: {text}");
     }
-    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (6, 1, 1));
+    assert_eq!((config.plugins.len(), config.workloads.len(), config.externals.len()), (6, 2, 1));
     // What it calls a default is one.
     let bare = good("box.mode = \"observe\"");
     assert_eq!(config.paths.state, bare.paths.state);

@@ -24,6 +24,8 @@ pub(super) struct Space {
     /// What a user without privileges can still have.
     pub free_bytes: u64,
     pub used_bytes: u64,
+    /// Share of its inodes in use; none where a filesystem makes them as it goes.
+    pub inodes_used: Option<f64>,
 }
 
 /// A mount point and the series it feeds. Its thread starts with [`Mount::open`].
@@ -32,6 +34,7 @@ pub(super) struct MountPlan {
     path: PathBuf,
     utilization: SeriesId,
     free: SeriesId,
+    inodes: SeriesId,
 }
 
 impl MountPlan {
@@ -46,6 +49,7 @@ impl MountPlan {
             path: path.to_owned(),
             utilization: gauge("system.filesystem.utilization", "1", &[]),
             free: gauge("system.filesystem.usage", "By", &[("state", "free")]),
+            inodes: gauge("system.filesystem.inode.utilization", "1", &[]),
         }
     }
 }
@@ -97,12 +101,13 @@ impl Mount {
             Err(_) if asked.elapsed() < ANSWER_TIMEOUT => None,
             Err(_) => self.said.note(Err("it does not answer")),
         };
-        if let Some(Space { free_bytes, used_bytes }) = space {
+        if let Some(Space { free_bytes, used_bytes, inodes_used }) = space {
             let all = free_bytes.saturating_add(used_bytes);
             if all > 0 {
                 values.push((self.plan.utilization, used_bytes as f64 / all as f64));
             }
             values.push((self.plan.free, free_bytes as f64));
+            values.extend(inodes_used.map(|used| (self.plan.inodes, used)));
         }
     }
 }
@@ -112,7 +117,11 @@ impl Mount {
 pub(super) fn space(path: &Path) -> io::Result<Space> {
     let found = rustix::fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    // As df(1) does with -i.
+    let inodes = found.f_files.saturating_sub(found.f_ffree) + found.f_favail;
     Ok(Space {
+        inodes_used: (inodes > 0)
+            .then(|| found.f_files.saturating_sub(found.f_ffree) as f64 / inodes as f64),
         free_bytes: bytes(found.f_bavail),
         used_bytes: bytes(found.f_blocks.saturating_sub(found.f_bfree)),
     })
@@ -151,7 +160,7 @@ mod tests {
     fn what_is_used_is_a_share_of_what_users_can_have() {
         let (mut mount, registry) = open("/data", |path| {
             assert_eq!(path, Path::new("/data"));
-            Ok(Space { free_bytes: 250, used_bytes: 750 })
+            Ok(Space { free_bytes: 250, used_bytes: 750, inodes_used: Some(0.5) })
         });
         mount.ask();
         let read: Vec<_> = answer(&mut mount)
@@ -161,6 +170,7 @@ mod tests {
         let expected = [
             "system.filesystem.utilization{mountpoint=/data} 0.75",
             "system.filesystem.usage{mountpoint=/data,state=free} 250",
+            "system.filesystem.inode.utilization{mountpoint=/data} 0.5",
         ];
         assert_eq!(read, expected);
     }
@@ -172,7 +182,7 @@ mod tests {
         let (mut mount, _) = open("/hung", move |_| {
             entered.send(()).unwrap();
             let _ = held.recv();
-            Ok(Space { free_bytes: 1, used_bytes: 1 })
+            Ok(Space { free_bytes: 1, used_bytes: 1, inodes_used: None })
         });
         mount.ask();
         entries.recv_timeout(DEADLINE).unwrap();
@@ -206,5 +216,6 @@ mod tests {
     fn the_root_of_this_machine_has_space() {
         let found = space(Path::new("/")).unwrap();
         assert!(found.used_bytes > 0, "{found:?}");
+        assert!(found.inodes_used.is_none_or(|used| (0.0..=1.0).contains(&used)), "{found:?}");
     }
 }

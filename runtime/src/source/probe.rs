@@ -24,7 +24,7 @@ use super::read::Said;
 use super::series::{Registry, Values};
 use super::{ProbeResult, ended};
 use crate::clock::Clock;
-use crate::config::ProbeConfig;
+use crate::config::{ProbeConfig, ProbeKind};
 use crate::model::{Batch, SeriesId, TargetId};
 
 mod command;
@@ -39,23 +39,25 @@ const OVERDUE_STEP_MAX: Duration = Duration::from_secs(1);
 const OVERDUE_STEP_MIN: Duration = Duration::from_millis(20);
 
 /// What a probe found. `good` is none when it could not judge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Verdict {
     pub good: Option<bool>,
     pub detail: String,
+    /// What it measured besides, by label.
+    pub numbers: Vec<(String, f64)>,
 }
 
 impl Verdict {
     fn good(detail: impl Into<String>) -> Self {
-        Self { good: Some(true), detail: detail.into() }
+        Self { good: Some(true), detail: detail.into(), numbers: Vec::new() }
     }
 
     fn bad(detail: impl Into<String>) -> Self {
-        Self { good: Some(false), detail: detail.into() }
+        Self { good: Some(false), detail: detail.into(), numbers: Vec::new() }
     }
 
     fn none(detail: impl Into<String>) -> Self {
-        Self { good: None, detail: detail.into() }
+        Self { good: None, detail: detail.into(), numbers: Vec::new() }
     }
 }
 
@@ -66,6 +68,8 @@ pub(super) struct Probe {
     up: SeriesId,
     duration: SeriesId,
     overdue: SeriesId,
+    /// By label, of what its command measures.
+    perfdata: Vec<(String, SeriesId)>,
 }
 
 /// What a probe needs of the room while it runs.
@@ -82,8 +86,21 @@ impl Probe {
     pub(super) fn new(target: &TargetId, config: &ProbeConfig, registry: &mut Registry) -> Self {
         registry.set_period_ms(config.period_ms);
         let labels = [("probe", config.name.as_str())];
+        let wanted: &[String] = match &config.kind {
+            ProbeKind::Command { perfdata, .. } => perfdata,
+            _ => &[],
+        };
+        let perfdata = wanted
+            .iter()
+            .map(|label| {
+                let labels = [labels[0], ("label", label.as_str())];
+                let series = registry.add("homeostat.probe.perfdata", "1", target, &labels);
+                (label.clone(), series)
+            })
+            .collect();
         let mut gauge = |name, unit| registry.add(name, unit, target, &labels);
         Self {
+            perfdata,
             up: gauge("homeostat.probe.up", "1"),
             duration: gauge("homeostat.probe.duration", "s"),
             overdue: gauge("homeostat.probe.overdue", "s"),
@@ -203,6 +220,11 @@ impl Watch {
         if let Some(good) = self.said.note(known) {
             values.push((self.probe.up, f64::from(u8::from(good))));
             values.push((self.probe.duration, began.at.elapsed().as_secs_f64()));
+            let numbers = verdict.numbers.iter();
+            values.extend(numbers.filter_map(|(label, value)| {
+                let (_, series) = self.probe.perfdata.iter().find(|(wanted, _)| wanted == label)?;
+                Some((*series, *value))
+            }));
         }
         self.send(began, Some(verdict), values).await
     }
@@ -222,7 +244,7 @@ impl Watch {
 
     async fn send(&self, began: Began, verdict: Option<Verdict>, values: Values) -> Open {
         let age_ms = self.clock.age_ms();
-        if let Some(Verdict { good, detail }) = verdict {
+        if let Some(Verdict { good, detail, .. }) = verdict {
             let result = ProbeResult {
                 target: self.probe.target.clone(),
                 probe: self.probe.config.name.clone(),

@@ -36,7 +36,7 @@ fn workload(name: &str, probes: Vec<ProbeConfig>) -> WorkloadConfig {
 
 fn command(name: &str, timeout_ms: u64, words: &[&str]) -> ProbeConfig {
     let command = words.iter().map(|word| (*word).to_owned()).collect();
-    let kind = ProbeKind::Command { command, env: BTreeMap::new() };
+    let kind = ProbeKind::Command { command, env: BTreeMap::new(), perfdata: vec![] };
     ProbeConfig { name: name.to_owned(), kind, period_ms: 20, timeout_ms }
 }
 

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use super::Verdict;
 use crate::program::{End, Ended, Heard, Program};
 
+mod perfdata;
+
 const DETAIL_CHARS_MAX: usize = 200;
 
 pub(in crate::source) struct CommandProbe {
@@ -35,7 +37,10 @@ impl CommandProbe {
             Err(why) => return Verdict::none(why),
         };
         match end {
-            End::Exited => judge(status, &line(&output)),
+            End::Exited => Verdict {
+                numbers: perfdata::numbers(&String::from_utf8_lossy(&output)),
+                ..judge(status, &line(&output))
+            },
             End::TimedOut => {
                 let ms = timeout.as_millis();
                 Verdict::bad(format!("it did not end within {ms} ms and was killed"))

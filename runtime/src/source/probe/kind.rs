@@ -56,7 +56,7 @@ impl Prober {
                 None => Self::Broken(format!("wanted HOST:PORT, found {address:?}")),
             },
             ProbeKind::File { path, expect } => Self::File(path.clone(), expect.clone()),
-            ProbeKind::Command { command, env } => {
+            ProbeKind::Command { command, env, .. } => {
                 Self::Command(CommandProbe::new(command, env, alive))
             }
         }

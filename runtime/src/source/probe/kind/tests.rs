@@ -71,7 +71,7 @@ async fn a_probe_that_cannot_be_asked_has_no_reading() {
     for kind in [
         http("https://127.0.0.1/", None),
         ProbeKind::Tcp { address: "nowhere".to_owned() },
-        ProbeKind::Command { command: vec![], env: BTreeMap::new() },
+        ProbeKind::Command { command: vec![], env: BTreeMap::new(), perfdata: vec![] },
     ] {
         assert_eq!(ask(&kind, LONG).await.good, None, "{kind:?}");
     }
