@@ -245,13 +245,9 @@ fn an_operator_leaves_a_workload_stopped() {
 #[test]
 fn a_server_that_loads_its_model_for_seconds_after_boot() {
     let house = plan()
+        .starts_with("digits", "sleep 4")
         .with(|settings| {
             let workload = settings.named("workload", "digits");
-            let command = workload["command"].as_array().cloned().unwrap_or_default();
-            let words = command.iter().filter_map(|word| word.as_str());
-            let quoted: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-            let script = format!("sleep 4; exec {}", quoted.join(" "));
-            workload.insert("command".into(), json!(["/bin/sh", "-c", script]));
             workload.insert("start_grace_ms".into(), 30_000.into());
         })
         .raise();

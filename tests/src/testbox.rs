@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output, Stdio};
 use std::time::Duration;
 
+use homeostat::model::action::Rule;
 use homeostat::model::view::{PluginState, PluginView, WorkloadState, WorkloadView};
-use homeostat::model::{Command, Event, IncidentId, Record, TargetId, View};
+use homeostat::model::{Command, Decision, Event, IncidentId, Record, TargetId, View};
 use model_server::record::{self, Start};
 use rustix::process::Signal;
 
@@ -193,6 +194,26 @@ impl TestBox {
             });
             Seen::some(found, || self.events_told())
         })
+    }
+
+    /// Waits until `rule` holds something back: a proposal is refused, or the
+    /// healer is told beforehand and waits. Either way it is written down.
+    #[track_caller]
+    pub fn until_held_back(&self, after: u64, rule: Rule) -> IncidentId {
+        let told = format!("({rule}: ");
+        let held =
+            self.until_event(
+                after,
+                &format!("{rule} to hold something back"),
+                |event| match event {
+                    Event::Refused { incident, refusal, .. } if refusal.rule == rule => *incident,
+                    Event::Decided { incident, decision: Decision::Wait { why, .. }, .. } => {
+                        why.contains(&told).then_some(*incident)
+                    }
+                    _ => None,
+                },
+            );
+        held.1
     }
 
     /// Everything seen of the journal so far.
