@@ -5,14 +5,18 @@
 //! was written down, because how long the box was off is not known to it.
 //! Invariant: only `daemon` reads a clock into the pure rooms; they are given `now`.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::failpoint::{slept_ms, wall_off_ms};
 use crate::model::Instant;
 
-/// The wall clock is taken at its word only behind this: 2026-01-01T00:00:00Z.
-/// A box without a battery wakes in 1970, and says nothing then.
-const WALL_FLOOR_UNIX_MS: i64 = 1_767_225_600_000;
+/// The wall clock is taken at its word only from 2026-01-01T00:00:00Z, where a
+/// box without a battery wakes in 1970, and up to 2076-01-01T00:00:00Z, where a
+/// battery that fails, or another's mad clock, says any year. Otherwise there is
+/// no time, and what goes by it waits.
+const WALL_UNIX_MS: Range<i64> = 1_767_225_600_000..3_345_062_400_000;
 
 /// What the trust slot keeps of the clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +50,7 @@ impl Clock {
     }
 
     pub fn now(&self) -> Instant {
-        let unix_ms = wall_ms().filter(|ms| *ms >= WALL_FLOOR_UNIX_MS);
+        let unix_ms = wall_ms().filter(|ms| WALL_UNIX_MS.contains(ms));
         Instant { age_ms: self.age_ms(), boot: self.saved.boot, unix_ms }
     }
 

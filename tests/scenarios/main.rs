@@ -7,6 +7,7 @@
 mod benign;
 mod campaign;
 mod checkpoint;
+mod clock;
 mod closure;
 mod configuration;
 mod crash;
