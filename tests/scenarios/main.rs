@@ -24,6 +24,7 @@ mod intent;
 mod journal_damaged;
 mod log_line;
 mod observe;
+mod ordinary_user;
 mod package_refused;
 mod plugin_misbehaves;
 mod relapse;

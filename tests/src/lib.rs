@@ -19,6 +19,7 @@ pub mod server;
 pub mod settings;
 pub mod skip;
 pub mod testbox;
+pub mod user;
 pub mod wait;
 
 pub use plan::Plan;
