@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod link;
 pub mod load;
 pub mod notify;
 pub mod plan;
