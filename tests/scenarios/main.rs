@@ -23,6 +23,7 @@ mod healer_misbehaves;
 mod intent;
 mod journal_damaged;
 mod log_line;
+mod long_day;
 mod observe;
 mod ordinary_user;
 mod package_refused;
