@@ -5,13 +5,18 @@
 //! was written down, because how long the box was off is not known to it.
 //! Invariant: only `daemon` reads a clock into the pure rooms; they are given `now`.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint::{slept_ms, wall_off_ms};
 use crate::model::Instant;
 
-/// The wall clock is taken at its word only behind this: 2026-01-01T00:00:00Z.
-/// A box without a battery wakes in 1970, and says nothing then.
-const WALL_FLOOR_UNIX_MS: i64 = 1_767_225_600_000;
+/// The wall clock is taken at its word only from 2026-01-01T00:00:00Z, where a
+/// box without a battery wakes in 1970, and up to 2076-01-01T00:00:00Z, where a
+/// battery that fails, or another's mad clock, says any year. Otherwise there is
+/// no time, and what goes by it waits.
+const WALL_UNIX_MS: Range<i64> = 1_767_225_600_000..3_345_062_400_000;
 
 /// What the trust slot keeps of the clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,12 +50,8 @@ impl Clock {
     }
 
     pub fn now(&self) -> Instant {
-        let unix_ms = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .filter(|ms| *ms >= WALL_FLOOR_UNIX_MS);
-        Instant { age_ms: self.saved.offset_ms + boottime_ms(), boot: self.saved.boot, unix_ms }
+        let unix_ms = wall_ms().filter(|ms| WALL_UNIX_MS.contains(ms));
+        Instant { age_ms: self.age_ms(), boot: self.saved.boot, unix_ms }
     }
 
     pub fn age_ms(&self) -> u64 {
@@ -58,11 +59,18 @@ impl Clock {
     }
 }
 
+/// What the wall clock says, true or not.
+fn wall_ms() -> Option<i64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()?.checked_add(wall_off_ms())
+}
+
 /// Milliseconds since the kernel booted, suspend included.
 pub fn boottime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000
         + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+        + slept_ms()
 }
 
 /// This boot's id, as the kernel gives it.

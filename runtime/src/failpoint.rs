@@ -1,10 +1,14 @@
 //! Named points of the path where a test can kill the process, so that every
-//! crash the design speaks of can be made to happen.
+//! crash the design speaks of can be made to happen; and clocks that it can
+//! put wrong.
 //!
-//! Built only with the feature `failpoints`; otherwise [`hit`] is empty.
+//! Built only with the feature `failpoints`; otherwise [`hit`] is empty, and
+//! the clocks are the machine's.
 //! `HOMEOSTAT_FAILPOINT=NAME` kills the process with SIGKILL at the first pass,
 //! `NAME:N` at the N-th; `NAME:stall` stands still there for ever, the process
-//! living on.
+//! living on. `HOMEOSTAT_WALL_CLOCK=FILE` names a file with the seconds
+//! by which the wall clock is off, `HOMEOSTAT_SLEPT=FILE` one with the seconds
+//! that the box slept; both are read whenever the clock is.
 
 /// One place each. The order is the path's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,3 +135,30 @@ pub fn hit(point: Failpoint) {
 /// Nothing, in a build without the feature.
 #[cfg(not(feature = "failpoints"))]
 pub fn hit(_: Failpoint) {}
+
+/// By how much the wall clock is off. It is the process's own, because the
+/// machine's is everybody's, and no namespace of Linux has one.
+pub fn wall_off_ms() -> i64 {
+    seconds("HOMEOSTAT_WALL_CLOCK").saturating_mul(1000)
+}
+
+/// How long the box slept beside what its kernel knows of. A time namespace
+/// could say so too, but not to a process that already runs.
+pub fn slept_ms() -> u64 {
+    u64::try_from(seconds("HOMEOSTAT_SLEPT")).unwrap_or(0).saturating_mul(1000)
+}
+
+/// What is in the file that `variable` names. A file, because clocks have to
+/// jump under a daemon that runs.
+#[cfg(feature = "failpoints")]
+fn seconds(variable: &str) -> i64 {
+    let Some(file) = std::env::var_os(variable) else { return 0 };
+    let text = std::fs::read_to_string(file).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Nothing, in a build without the feature.
+#[cfg(not(feature = "failpoints"))]
+fn seconds(_: &str) -> i64 {
+    0
+}

@@ -197,19 +197,30 @@ impl Demo {
     /// Ends client, workloads and daemon in good order, and keeps the records.
     fn end(mut self) -> Result<PathBuf> {
         self.load = None;
-        let kept = program::target().join("demo");
-        let _ = fs::remove_dir_all(&kept);
-        fs::create_dir_all(&kept)?;
         let journal = self.house.events();
+        self.house.close();
+        let kept = kept()?;
         let lines =
             journal.iter().map(|record| serde_json::to_string(record).map(|line| line + "\n"));
         fs::write(kept.join("journal.jsonl"), lines.collect::<Result<String, _>>()?)?;
-        self.house.close();
         for name in ["client.jsonl", "injector.jsonl", "daemon.log", "homeostat.toml"] {
             copy(&self.record(name), &kept.join(name))?;
         }
         Ok(kept)
     }
+}
+
+/// The folder for the records: the one that was asked for, or one beside the
+/// programs, which may be somebody else's.
+fn kept() -> Result<PathBuf> {
+    let asked = std::env::args_os().nth(1).map(PathBuf::from);
+    let kept = asked.unwrap_or_else(|| {
+        let own = program::target().join("demo");
+        let _ = fs::remove_dir_all(&own);
+        own
+    });
+    fs::create_dir_all(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+    Ok(kept)
 }
 
 /// What was never written, because it never came to that, is no error.

@@ -11,8 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use homeostat::model::{Command, Event, Origin};
+use homeostat::model::{Command, Event, Origin, TargetId, TargetKind};
 use homeostat_tests::load::Load;
+use homeostat_tests::wait::{Seen, wait_until};
 use homeostat_tests::{PATIENCE, Plan, TestBox, port, process, program, wait};
 use model_server::fault::Fault;
 use rustix::process::Signal;
@@ -77,15 +78,21 @@ impl Control {
     }
 
     /// Does `step` over and over until the span is over.
-    fn keep(&mut self, mut step: impl FnMut(&mut TestBox)) {
+    fn keep(&self, mut step: impl FnMut(&Self)) {
         while Instant::now() < self.until {
-            step(&mut self.house);
+            step(self);
         }
     }
 
+    #[track_caller]
     fn rest(&self) {
-        let left = self.until.saturating_duration_since(Instant::now());
-        wait::stays(left, self.name, || self.untouched());
+        self.goes_on(self.until.saturating_duration_since(Instant::now()));
+    }
+
+    /// So long, and all the while nothing is done.
+    #[track_caller]
+    fn goes_on(&self, span: Duration) {
+        wait::stays(span, self.name, || self.untouched());
     }
 
     fn untouched(&self) -> Result<(), String> {
@@ -161,11 +168,11 @@ fn the_same_box_heals_a_server_that_hangs() {
 
 #[test]
 fn a_steady_load() {
-    let mut control = Control::begin("a steady load");
+    let control = Control::begin("a steady load");
     let folder = control.house.folder().to_owned();
     let mut load = Load::on(control.house.servers(), 50, 2_000, &folder).expect("a client starts");
-    control.keep(|house| {
-        house.server("digits").answers_within(PATIENCE).expect("it serves under load")
+    control.keep(|control| {
+        control.house.server("digits").answers_within(PATIENCE).expect("it serves under load")
     });
     load.end();
     control.end();
@@ -203,22 +210,22 @@ fn a_disk_that_others_keep_busy_is_slow() {
 
 #[test]
 fn a_storm_of_lines_that_say_nothing_bad() {
-    let mut control = Control::begin("a storm of lines");
+    let control = Control::begin("a storm of lines");
     let text = "request took longer than usual, retrying with another batch size".to_owned();
-    control.keep(|house| {
-        house.server("digits").breaks(Fault::ErrorLine { text: text.clone() });
+    control.keep(|control| {
+        control.house.server("digits").breaks(Fault::ErrorLine { text: text.clone() });
     });
     control.end();
 }
 
 #[test]
 fn a_bad_line_now_and_then() {
-    let mut control = Control::begin("a bad line now and then");
-    // Two in five seconds, where the rule wants three.
-    control.keep(|house| {
+    let control = Control::begin("a bad line now and then");
+    // Two in five seconds, where the rule wants three: how often is the point.
+    control.keep(|control| {
         let text = "worker caught a panic and went on".to_owned();
-        house.server("digits").breaks(Fault::ErrorLine { text });
-        std::thread::sleep(Duration::from_millis(2_600));
+        control.house.server("digits").breaks(Fault::ErrorLine { text });
+        control.goes_on(Duration::from_millis(2_600));
     });
     control.end();
 }
@@ -245,13 +252,9 @@ fn an_operator_leaves_a_workload_stopped() {
 #[test]
 fn a_server_that_loads_its_model_for_seconds_after_boot() {
     let house = plan()
+        .starts_with("digits", "sleep 4")
         .with(|settings| {
             let workload = settings.named("workload", "digits");
-            let command = workload["command"].as_array().cloned().unwrap_or_default();
-            let words = command.iter().filter_map(|word| word.as_str());
-            let quoted: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-            let script = format!("sleep 4; exec {}", quoted.join(" "));
-            workload.insert("command".into(), json!(["/bin/sh", "-c", script]));
             workload.insert("start_grace_ms".into(), 30_000.into());
         })
         .raise();
@@ -288,8 +291,13 @@ fn a_single_probe_that_fails() {
 #[test]
 fn memory_that_grows_and_stays_within_its_limit() {
     let control = Control::begin("memory within its limit");
+    let pid = control.house.pid("digits");
+    let enough = process::resident_bytes(pid) + (64 << 20);
     control.house.server("digits").breaks(Fault::Leak { mb_per_s: 32 });
-    std::thread::sleep(Duration::from_secs(2));
+    wait_until(PATIENCE, "its memory to grow", || {
+        let found = process::resident_bytes(pid);
+        Seen::when(found >= enough, || format!("{found} of {enough} bytes"))
+    });
     control.house.server("digits").breaks(Fault::Heal);
     control.rest();
     control.end();
@@ -309,8 +317,16 @@ fn a_daemon_that_was_killed_and_comes_back() {
 #[test]
 fn a_daemon_that_slept() {
     let mut control = Control::begin("a daemon that slept");
+    let pid = control.house.daemon().pid();
     control.house.daemon().signal(Signal::STOP);
-    std::thread::sleep(SEEN_AFTER);
+    wait_until(PATIENCE, "the daemon to sleep", || {
+        Seen::when(process::stopped(pid), || "it is awake".into())
+    });
+    // For longer than a fault would need to be seen: how long is the point.
+    wait::stays(SEEN_AFTER, "a daemon that sleeps", || match process::stopped(pid) {
+        true => Ok(()),
+        false => Err("it is awake".into()),
+    });
     control.house.daemon().signal(Signal::CONT);
     control.rest();
     control.end();
@@ -320,7 +336,9 @@ fn a_daemon_that_slept() {
 fn healing_is_paused_and_resumed_while_all_is_well() {
     let control = Control::begin("a pause while all is well");
     control.house.command(&Command::Pause { for_ms: None });
-    std::thread::sleep(Duration::from_secs(1));
+    // Long enough for it to look at what it may not touch.
+    control.house.until_watched("digits");
+    assert!(control.house.view().paused.is_some());
     control.house.command(&Command::Resume {});
     control.rest();
     control.end();
@@ -359,12 +377,19 @@ fn a_link_upstream_that_flaps() {
     let listen = || TcpListener::bind(("127.0.0.1", port.number)).expect("the port is ours");
     let first = listen();
     let house = with_upstream(port.number);
+    let camera = TargetId::new(TargetKind::External, "camera");
+    let mut since = house.now();
     drop(first);
-    let mut control = Control::on("a flapping link", house);
-    control.keep(|_| {
-        std::thread::sleep(Duration::from_millis(700));
+    let control = Control::on("a flapping link", house);
+    control.keep(|control| {
+        (since, ()) = control.house.until_event(since, "the link to be seen down", |event| {
+            matches!(event, Event::FindingRaised { finding, .. } if finding.target == camera)
+                .then_some(())
+        });
         let up = listen();
-        std::thread::sleep(Duration::from_millis(700));
+        (since, ()) = control.house.until_event(since, "the link to be seen up", |event| {
+            matches!(event, Event::FindingCleared { target, .. } if *target == camera).then_some(())
+        });
         drop(up);
     });
     control.end();

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use homeostat_tests::plan::path;
-use homeostat_tests::{Plan, program, skip, testbox};
-use rustix::process::geteuid;
+use homeostat_tests::process::is_root;
+use homeostat_tests::{Plan, program, skip, testbox, user};
 use serde_json::{Value, json};
 
 /// Verdict and words of each check.
-fn told(run: &Output) -> BTreeMap<String, (String, String)> {
+pub fn told(run: &Output) -> BTreeMap<String, (String, String)> {
     let said: Value = serde_json::from_slice(&run.stdout).unwrap_or_else(|error| {
         panic!("--json says JSON: {error}; {}", String::from_utf8_lossy(&run.stderr))
     });
@@ -28,7 +28,7 @@ fn told(run: &Output) -> BTreeMap<String, (String, String)> {
 }
 
 #[track_caller]
-fn expect(told: &BTreeMap<String, (String, String)>, name: &str, verdict: &str) {
+pub fn expect(told: &BTreeMap<String, (String, String)>, name: &str, verdict: &str) {
     let found = told.get(name).unwrap_or_else(|| panic!("no check {name:?} in {told:#?}"));
     assert_eq!(found.0, verdict, "{name}: {found:?}");
 }
@@ -83,30 +83,20 @@ fn an_ordinary_user_is_told_what_it_loses() {
         settings.named("workload", "digits").insert("user".into(), "root".into());
     });
     let config = plan.write();
-    let mut command = if geteuid().is_root() {
-        if Command::new("setpriv").arg("--version").output().is_err() {
-            return skip::note("no setpriv to become an ordinary user with");
-        }
-        // The file may be read by anybody, and the folder written by root alone.
-        fs::set_permissions(plan.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        command.arg(program::program("homeostat"));
-        command
-    } else {
-        Command::new(program::program("homeostat"))
+    // The file may be read by anybody, and the folder written by its owner alone.
+    fs::set_permissions(plan.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut command = match user::command(&program::program("homeostat")) {
+        Ok(command) => command,
+        Err(why) => return skip::note(why),
     };
     let run = command.args(["doctor", "--json", "--config"]).arg(&config).output();
     let run = run.expect("the doctor can be started");
-    if run.status.code() == Some(127) || run.status.code() == Some(126) {
-        return skip::note("the programs lie where an ordinary user may not go");
-    }
     let told = told(&run);
     expect(&told, "configuration", "ok");
     // It cannot become root, and the file says that digits shall be.
     expect(&told, "user", "cannot");
     assert!(told["user"].1.contains("CAP_SETUID"), "{told:#?}");
-    if geteuid().is_root() {
+    if is_root() {
         expect(&told, "state", "cannot");
         expect(&told, "cgroup", "lacks");
     }

@@ -5,20 +5,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use homeostat::model::{Event, Finding, Origin};
+use homeostat::model::{Event, Origin};
+use homeostat_tests::link::Link;
 use homeostat_tests::plan::path;
 use homeostat_tests::{Plan, TestBox};
 use model_server::fault::Fault;
 use serde_json::json;
-
-#[track_caller]
-fn until_raised(house: &TestBox, kind: &str) -> Finding {
-    let raised = house.until_event(0, kind, |event| match event {
-        Event::FindingRaised { finding, .. } if finding.kind == kind => Some(finding.clone()),
-        _ => None,
-    });
-    raised.1
-}
 
 /// Its incident ends as stuck, with nothing done about it.
 #[track_caller]
@@ -56,7 +48,7 @@ fn the_kernel_kills_for_want_of_memory_and_host_says_so() {
     let now_s: f64 = uptime.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
     let text = "Out of memory: Killed process 4312 (python3) total-vm:8123456kB";
     writeln!(kernel, "3,9,{:.0},-;{text}", now_s * 1e6).expect("it has room");
-    let finding = until_raised(&house, "host.oom-kill");
+    let finding = house.until_raised(0, "host.oom-kill");
     assert_eq!(finding.target.as_str(), "box");
     only_told(&house, "host.oom-kill");
 }
@@ -65,27 +57,12 @@ fn the_kernel_kills_for_want_of_memory_and_host_says_so() {
 fn a_link_without_carrier_is_told_and_nothing_is_restarted() {
     let link = json!({ "down_s": 0.2 });
     let plan = Plan::bare().detector("link", link).healer("ladder", json!({}));
-    let sys = plan.path().join("sys");
-    let carrier = sys.join("class/net/eth0/carrier");
-    fs::create_dir_all(carrier.parent().expect("it has one")).expect("a folder can be made");
-    let set = |carrying: &str| {
-        let fresh = carrier.with_extension("new");
-        fs::write(&fresh, carrying).expect("the story's folder can be written");
-        fs::rename(&fresh, &carrier).expect("it can be renamed");
-    };
-    set("1\n");
-    let house = plan
-        .with(|settings| {
-            settings.set("source.sys_root", path(&sys)).push("link", json!({ "name": "eth0" }));
-        })
-        .raise();
+    let (eth0, plan) = Link::on(plan, "eth0");
+    let house = plan.raise();
     // A socket that never had a cable is no fault: it has to be seen to carry first.
-    house.until_view("the detector at work", |view| {
-        let found = view.plugins.iter().find(|plugin| plugin.name == "link")?;
-        (found.calls > 3).then_some(())
-    });
-    set("0\n");
-    let finding = until_raised(&house, "link.down");
+    house.until_looked("link");
+    eth0.loses_its_carrier();
+    let finding = house.until_raised(0, "link.down");
     assert_eq!(finding.target.as_str(), "link:eth0");
     only_told(&house, "link.down");
 }
@@ -100,7 +77,7 @@ fn a_server_that_writes_of_its_accelerator_is_told_of_and_goes_on() {
     let pid = house.until_serving("digits");
     let text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB".to_owned();
     house.server("digits").breaks(Fault::ErrorLine { text });
-    let finding = until_raised(&house, "log.cuda-oom");
+    let finding = house.until_raised(0, "log.cuda-oom");
     assert_eq!(finding.target.as_str(), "workload:digits");
     only_told(&house, "log.cuda-oom");
     assert_eq!(house.until_serving("digits"), pid, "words are no proof that it is ill");

@@ -4,26 +4,15 @@
 use std::time::Duration;
 
 use homeostat::model::action::Rule;
-use homeostat::model::{Command, Decision, Event, IncidentId, Origin};
+use homeostat::model::{Command, Event, IncidentId, Origin};
 use homeostat_tests::{Plan, TestBox, wait};
 use model_server::fault::Fault;
 use serde_json::json;
 
-/// Waits until `rule` holds something back: a proposal is refused, or the healer
-/// is told beforehand and waits. Either way it is written down, and told.
+/// Waits until `rule` holds something back, and sees that it is told.
 #[track_caller]
 fn refused(house: &TestBox, before: u64, rule: Rule) -> IncidentId {
-    let (_, incident) = house.until_event(before, "the refusal", |event| match event {
-        Event::Refused { incident: Some(incident), refusal, .. } if refusal.rule == rule => {
-            Some(*incident)
-        }
-        Event::Decided { incident, decision: Decision::Wait { why, .. }, .. }
-            if why.contains(&format!("({rule}: ")) =>
-        {
-            Some(*incident)
-        }
-        _ => None,
-    });
+    let incident = house.until_held_back(before, rule);
     let told = house.cli(&["explain", &incident.to_string()]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains(&format!("{rule}: ")), "{told}");

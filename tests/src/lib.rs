@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod link;
 pub mod load;
 pub mod notify;
 pub mod plan;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod settings;
 pub mod skip;
 pub mod testbox;
+pub mod user;
 pub mod wait;
 
 pub use plan::Plan;

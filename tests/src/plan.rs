@@ -99,6 +99,19 @@ impl Plan {
         self
     }
 
+    /// Each start of `name` begins with a line of shell: a server that takes its
+    /// time over it.
+    pub fn starts_with(self, name: &str, script: &str) -> Self {
+        self.with(|settings| {
+            let workload = settings.named("workload", name);
+            let command = workload["command"].as_array().cloned().unwrap_or_default();
+            let words = command.iter().filter_map(|word| word.as_str());
+            let quoted: Vec<_> = words.map(|word| format!("'{word}'")).collect();
+            let script = format!("{script}; exec {}", quoted.join(" "));
+            workload.insert("command".into(), json!(["/bin/sh", "-c", script]));
+        })
+    }
+
     pub fn detector(self, name: &str, config: Value) -> Self {
         self.plugin(name, json!({ "config": config }))
     }

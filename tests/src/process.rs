@@ -13,6 +13,11 @@ pub fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
+/// Whether SIGSTOP holds it.
+pub fn stopped(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state == 'T')
+}
+
 /// When it started, in ticks since boot: with the id it names one process.
 pub fn started_ticks(pid: u32) -> Option<u64> {
     stat(pid).map(|(_, started)| started)
@@ -62,6 +67,19 @@ fn all() -> impl Iterator<Item = u32> {
 /// The program's name as the kernel keeps it (15 bytes at most).
 pub fn name(pid: u32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
+}
+
+/// Memory that it holds, in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+/// How many files, sockets and the like it holds open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 pub fn is_root() -> bool {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output, Stdio};
 use std::time::Duration;
 
+use homeostat::model::action::Rule;
 use homeostat::model::view::{PluginState, PluginView, WorkloadState, WorkloadView};
-use homeostat::model::{Command, Event, IncidentId, Record, TargetId, View};
+use homeostat::model::{Command, Decision, Event, Finding, IncidentId, Record, TargetId, View};
 use model_server::record::{self, Start};
 use rustix::process::Signal;
 
@@ -195,6 +196,26 @@ impl TestBox {
         })
     }
 
+    /// Waits until `rule` holds something back: a proposal is refused, or the
+    /// healer is told beforehand and waits. Either way it is written down.
+    #[track_caller]
+    pub fn until_held_back(&self, after: u64, rule: Rule) -> IncidentId {
+        let told = format!("({rule}: ");
+        let held =
+            self.until_event(
+                after,
+                &format!("{rule} to hold something back"),
+                |event| match event {
+                    Event::Refused { incident, refusal, .. } if refusal.rule == rule => *incident,
+                    Event::Decided { incident, decision: Decision::Wait { why, .. }, .. } => {
+                        why.contains(&told).then_some(*incident)
+                    }
+                    _ => None,
+                },
+            );
+        held.1
+    }
+
     /// Everything seen of the journal so far.
     pub fn events(&self) -> Vec<Record> {
         self.events.all()
@@ -260,15 +281,31 @@ impl TestBox {
     #[track_caller]
     pub fn until_watched(&self, name: &str) -> u32 {
         let pid = self.until_serving(name);
+        self.until_looked("liveness");
+        pid
+    }
+
+    /// Waits until `detector` was called a few times more.
+    #[track_caller]
+    pub fn until_looked(&self, detector: &str) {
         let calls = |view: &View| {
-            let found = view.plugins.iter().find(|plugin| plugin.name == "liveness");
-            found.expect("a story that waits for it has liveness").calls
+            let found = view.plugins.iter().find(|plugin| plugin.name == detector);
+            found.unwrap_or_else(|| panic!("no plugin {detector:?} in {view:#?}")).calls
         };
         let before = calls(&self.view());
-        self.until_view("liveness to look a few times", |view| {
+        self.until_view(&format!("{detector} to look a few times"), |view| {
             (calls(view) >= before + 5).then_some(())
         });
-        pid
+    }
+
+    /// Waits for a finding of that kind, raised behind `after`.
+    #[track_caller]
+    pub fn until_raised(&self, after: u64, kind: &str) -> Finding {
+        let raised = self.until_event(after, kind, |event| match event {
+            Event::FindingRaised { finding, .. } if finding.kind == kind => Some(finding.clone()),
+            _ => None,
+        });
+        raised.1
     }
 
     /// Waits until an incident of `name` opened behind `after` is proven and closed.
