@@ -132,6 +132,9 @@ pub struct SourceConfig {
     /// The kernel's messages, unless they are not to be read.
     pub kmsg: Option<KmsgConfig>,
     pub logs: Vec<LogConfig>,
+    pub journals: Vec<JournalConfig>,
+    /// `journalctl`, unless a test pretends.
+    pub journalctl: PathBuf,
     /// `/sys`, unless a test pretends.
     pub sys_root: PathBuf,
     pub links: Vec<LinkConfig>,
@@ -157,6 +160,22 @@ pub struct LogConfig {
     /// Whose lines they are.
     pub target: TargetId,
     pub from: LogStart,
+}
+
+/// The journal of systemd, whole or of some units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    pub name: String,
+    /// What its lines call their source.
+    pub source: String,
+    /// `journalctl`, unless a test pretends.
+    pub program: PathBuf,
+    /// All of it when none.
+    pub units: Vec<String>,
+    /// Whose lines they are.
+    pub target: TargetId,
+    /// Where it lies, if not where journals do.
+    pub dir: Option<PathBuf>,
 }
 
 /// A network interface of the box, which is a target of its own.

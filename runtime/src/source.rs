@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use self::device::Device;
 use self::halt::Halt;
 use self::hardware::Hardware;
+use self::journal::Journal;
 use self::kmsg::Kmsg;
 use self::line::Around;
 use self::link::host::Host;
@@ -54,6 +55,7 @@ mod fixture;
 mod halt;
 mod hardware;
 mod interlock;
+mod journal;
 mod kernel;
 mod kmsg;
 mod line;
@@ -108,6 +110,7 @@ pub struct Sources {
     probes: Vec<Probe>,
     kmsg: Option<Kmsg>,
     logs: Vec<Log>,
+    journals: Vec<Journal>,
     interlocks: Vec<ProbeConfig>,
     hosts: Vec<Host>,
     hardware: Hardware,
@@ -153,6 +156,7 @@ impl Sources {
         let sensors = config.sensors.iter().map(sensor).collect();
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
         let logs = config.logs.iter().map(Log::new).collect();
+        let journals = config.journals.iter().map(Journal::new).collect();
         Self {
             series: registry.into_series(),
             device,
@@ -160,6 +164,7 @@ impl Sources {
             interlocks: config.interlocks.clone(),
             kmsg,
             logs,
+            journals,
             hosts,
             hardware,
             sensors,
@@ -211,6 +216,8 @@ impl Sources {
             let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
             let hardware = self.hardware.start(around.clone());
             let sensors = self.sensors.into_iter().map(|sensor| sensor.start(around.clone()));
+            let journals = self.journals.into_iter().map(|it| it.start(around.clone()));
+            let logs = logs.chain(journals);
             for error in logs.chain(kmsg).chain([hardware]).chain(sensors).filter_map(Result::err) {
                 tracing::error!("not all can be read, a thread could not be started: {error}");
             }

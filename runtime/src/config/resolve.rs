@@ -3,6 +3,7 @@
 //! Invariant: whatever names another thing is checked here, and only here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::action::TypedAction;
@@ -12,8 +13,8 @@ use super::mistake::{nearest, suggest};
 use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{
-    CommandConfig, Config, ExternalConfig, GuardConfig, IncidentConfig, PluginConfig, Route,
-    WorkloadConfig, cycle, remedy, secret, value,
+    CommandConfig, Config, ExternalConfig, GuardConfig, IncidentConfig, JournalConfig,
+    PluginConfig, Route, WorkloadConfig, WorkloadKind, cycle, remedy, secret, value,
 };
 use crate::model::catalogue::{
     COMMAND, Catalogue, DISK_RECLAIM, LINK_BOUNCE, SYSTEM_REBOOT, TIME_RESYNC,
@@ -27,7 +28,8 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "external", typed.externals.iter().map(|external| &external.name));
     note_twins(doc, "maintenance", typed.windows.iter().map(|window| &window.name));
     note_twins(doc, "notify", typed.notify.iter().map(|notify| &notify.name));
-    note_twins(doc, "log", typed.logs.iter().map(|log| &log.name));
+    let lines = typed.logs.iter().map(|log| &log.name);
+    note_twins(doc, "log", lines.chain(typed.journals.iter().map(|journal| &journal.name)));
     note_twins(doc, "link", typed.links.iter().map(|link| &link.name));
     note_twins(doc, "interlock", typed.interlocks.iter().map(|interlock| &interlock.name));
     note_twins(doc, "sensor", typed.sensors.iter().map(|sensor| &sensor.name));
@@ -73,6 +75,13 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         note_unknown_one(doc, &log.place, &log.target, &graph);
         source.logs.push(log.config);
     }
+    for journal in typed.journals.into_iter().map(|journal| journal.what) {
+        note_unknown_one(doc, &journal.place, &journal.target, &graph);
+        let program = source.journalctl.clone();
+        source.journals.push(JournalConfig { program, ..journal.config });
+    }
+    // What a unit writes goes to the journal, and is its output all the same.
+    source.journals.extend(workloads.iter().filter_map(|it| of_a_unit(it, &source.journalctl)));
     for sensor in typed.sensors.into_iter().map(|sensor| sensor.what) {
         note_unknown_one(doc, &sensor.place, &sensor.target, &graph);
         source.sensors.push(sensor.config);
@@ -141,6 +150,18 @@ fn externals(
         ExternalConfig { needs: needs.into_iter().map(|need| need.value).collect(), ..config }
     };
     typed.into_iter().map(|external| resolve(external.what)).collect()
+}
+
+fn of_a_unit(workload: &WorkloadConfig, program: &Path) -> Option<JournalConfig> {
+    let WorkloadKind::Systemd { unit } = &workload.kind else { return None };
+    Some(JournalConfig {
+        name: workload.name.clone(),
+        source: "output".into(),
+        program: program.to_owned(),
+        units: vec![unit.clone()],
+        target: TargetId::workload(&workload.name),
+        dir: None,
+    })
 }
 
 /// What every box has, and what this one declares.

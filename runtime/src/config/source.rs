@@ -9,8 +9,8 @@ use super::probe::{command, environment, note_kind};
 use super::reader::Section;
 use super::typed::{Defaults, HOUR, MINUTE, Named, SECOND};
 use super::{
-    KmsgConfig, LinkConfig, LogConfig, LogStart, Paths, SensorConfig, SensorKind, SourceConfig,
-    value,
+    JournalConfig, KmsgConfig, LinkConfig, LogConfig, LogStart, Paths, SensorConfig, SensorKind,
+    SourceConfig, value,
 };
 use crate::model::TargetId;
 
@@ -51,6 +51,8 @@ pub(super) fn source(
         },
         kmsg: kmsg(section, paths),
         logs: Vec::new(),
+        journals: Vec::new(),
+        journalctl: section.path("journalctl", || PathBuf::from("/usr/bin/journalctl")),
         sys_root: section.path("sys_root", || PathBuf::from("/sys")),
         links: Vec::new(),
         sensors: Vec::new(),
@@ -87,6 +89,36 @@ pub(super) fn log(section: &mut Section<'_>) -> Named<TypedLog> {
         section.note("name", "a name of its own", value::quoted(&name.value), hint);
     }
     Named { name, what: TypedLog { config, target, place: section.place.clone() } }
+}
+
+pub(super) struct TypedJournal {
+    /// Its program is that of `[source]`.
+    pub config: JournalConfig,
+    pub target: At<String>,
+    pub place: String,
+}
+
+pub(super) fn journal(section: &mut Section<'_>) -> Named<TypedJournal> {
+    let name = section.need_name("name");
+    let target = target(section);
+    let units = section.texts("units").unwrap_or_default();
+    let dir = section.text("dir");
+    if let Some(dir) = dir.as_ref().filter(|dir| !dir.value.starts_with('/')) {
+        section.note("dir", "an absolute path", value::quoted(&dir.value), "");
+    }
+    if ["output", "kmsg"].contains(&name.value.as_str()) {
+        let hint = "a workload's own output and the kernel's messages are called so";
+        section.note("name", "a name of its own", value::quoted(&name.value), hint);
+    }
+    let config = JournalConfig {
+        name: name.value.clone(),
+        source: name.value.clone(),
+        program: PathBuf::new(),
+        units: units.into_iter().map(|unit| unit.value).collect(),
+        target: TargetId::from_text(&target.value),
+        dir: dir.map(|dir| PathBuf::from(dir.value)),
+    };
+    Named { name, what: TypedJournal { config, target, place: section.place.clone() } }
 }
 
 pub(super) fn link(section: &mut Section<'_>) -> Named<LinkConfig> {

@@ -17,7 +17,7 @@ use super::{
     drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
     probe, remedy,
-    source::{self, TypedLog, TypedSensor},
+    source::{self, TypedJournal, TypedLog, TypedSensor},
     trust, value, window,
 };
 use crate::model::Mode;
@@ -59,6 +59,7 @@ pub(super) struct Typed {
     pub drill: DrillConfig,
     pub systemd: SystemdConfig,
     pub logs: Vec<Named<TypedLog>>,
+    pub journals: Vec<Named<TypedJournal>>,
     pub links: Vec<Named<LinkConfig>>,
     pub sensors: Vec<Named<TypedSensor>>,
     pub interlocks: Vec<Named<ProbeConfig>>,
@@ -147,6 +148,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         drill: root.section("drill", drill::drill),
         systemd: root.section("systemd", entry::systemd),
         logs: root.each("log", source::log),
+        journals: root.each("journal", source::journal),
         links: root.each("link", source::link),
         sensors: root.each("sensor", source::sensor),
         interlocks: root.each("interlock", probe::interlock),

@@ -67,6 +67,8 @@ impl Story {
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
             kmsg: Some(KmsgConfig { path: proc.path("kmsg"), place: proc.path("place") }),
+            journals: vec![],
+            journalctl: "/nowhere/journalctl".into(),
             logs: vec![LogConfig {
                 name: "app".to_owned(),
                 path: proc.path("app.log"),
@@ -277,6 +279,8 @@ fn series_are_the_same_for_the_same_configuration() {
         period_ms: 1000,
         filesystems: vec![PathBuf::from("/"), PathBuf::from("/data")],
         kmsg: None,
+        journals: vec![],
+        journalctl: "/nowhere/journalctl".into(),
         logs: vec![],
         sys_root: PathBuf::from("/sys"),
         links: vec![],
