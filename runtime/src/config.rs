@@ -284,6 +284,8 @@ pub struct PluginConfig {
     pub config: String,
     /// Selectors of the targets that a detector judges.
     pub targets: Vec<String>,
+    /// Those of this file's targets that `targets` name.
+    pub judges: BTreeSet<TargetId>,
     pub period_ms: u32,
     pub deadline_ms: u32,
     pub memory_max_bytes: u64,

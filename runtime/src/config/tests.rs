@@ -146,6 +146,23 @@ fn a_whole_box_is_read_as_it_is_typed() {
 }
 
 #[test]
+fn a_plugin_judges_those_targets_of_the_file_that_its_selectors_name() {
+    let config = good(&format!(
+        "{BOX}[[link]]\nname = \"eth0\"\nhosts = [\"10.0.0.1:80\"]\n\
+         [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\n\
+         [[external]]\nname = \"cam\"\nprobe = [{{ kind = \"tcp\", address = \"h:1\" }}]\n\
+         [[plugin]]\nname = \"a\"\npackage = \"a\"\ndigest = \"{DIGEST}\"\n\
+         targets = [\"link:*\", \"external:cam\", \"model:*\"]\n\
+         [[plugin]]\nname = \"b\"\npackage = \"b\"\ndigest = \"{DIGEST}\"\n"
+    ));
+    let judges = |plugin: usize| {
+        config.plugins[plugin].judges.iter().map(TargetId::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(judges(0), ["external:cam", "link:eth0"]);
+    assert_eq!(judges(1), ["box", "external:cam", "link:eth0", "workload:w"]);
+}
+
+#[test]
 fn the_kernels_messages_are_read_unless_they_are_not_to_be() {
     let kmsg = |text: &str| good(&format!("{BOX}{text}")).source.kmsg.map(|it| it.path);
     assert_eq!(kmsg("").as_deref(), Some(Path::new("/dev/kmsg")));

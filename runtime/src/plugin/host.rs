@@ -165,7 +165,7 @@ impl Host {
     pub fn open_detector(&self, loaded: &Loaded) -> Result<Session, PluginError> {
         let live = Live::open(&self.engine, loaded.detector()?, &Plugin::new(&loaded.config))
             .map_err(|fault| loaded.error(fault.into()))?;
-        Ok(Session::new(live, loaded.config.targets.clone()))
+        Ok(Session::new(live, &loaded.config))
     }
 
     /// An instance of a healer for a caller that waits.

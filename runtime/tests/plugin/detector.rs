@@ -222,6 +222,18 @@ fn a_finding_about_a_stranger_is_a_fault() {
 }
 
 #[test]
+fn a_finding_restored_about_a_target_of_the_file_is_none_about_a_stranger() {
+    let rig = Rig::new();
+    rig.checkpoints.put(&[1, 0, 0, 0]);
+    let mut story = Story::begin(rig, &guest::resumable(), "detector-resumable", |config| {
+        config.judges = [TargetId::workload("zz")].into();
+    });
+    story.ready();
+    story.order(FOREIGN);
+    assert_eq!(story.rig.hear_report().findings[0].target, TargetId::workload("zz"));
+}
+
+#[test]
 fn it_may_say_so_much_and_the_rest_is_counted() {
     let mut story = Story::plain(|_| ());
     story.ready();

@@ -71,6 +71,7 @@ impl Rig {
             grants: Default::default(),
             config: String::new(),
             targets: vec!["workload:*".into()],
+            judges: Default::default(),
             period_ms: 1_000,
             deadline_ms: 5_000,
             memory_max_bytes: 4 << 20,

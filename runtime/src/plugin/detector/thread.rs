@@ -63,7 +63,7 @@ impl Life {
             mailbox: mailbox.clone(),
             events,
             supervision: Supervision::new(Policy::of(config)),
-            known: Known::new(config.targets.clone()),
+            known: Known::new(config),
             saves: Saves {
                 store,
                 every_ms: config.checkpoint_ms,
