@@ -36,6 +36,7 @@ use super::link::{Link, Program};
 use super::outlet::Outlet;
 use super::record::{ExitRecord, Place};
 use super::tree::Brand;
+use super::user;
 use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
@@ -75,6 +76,8 @@ pub struct Process {
     config: WorkloadConfig,
     settings: Arc<Settings>,
     place: Place,
+    /// Who it runs as, where the configuration says that and the box knows them.
+    user: Option<u32>,
     brand: Brand,
     outlet: Outlet,
     life: Life,
@@ -115,8 +118,12 @@ impl Process {
             path: place.run.clone(),
             detail: err.to_string(),
         })?;
+        // One that nobody knows yet is looked for again at each start.
+        let user = config.user.as_deref().and_then(|user| user::find(user).ok().flatten());
+        let user = user.map(|user| user.uid);
         Ok(Self {
-            brand: Brand::new(&name, &settings.run),
+            brand: Brand::new(&name, &settings.run, user),
+            user,
             history: History::load(&place),
             outlet: Outlet::new(&name, events),
             config,
@@ -317,6 +324,7 @@ impl Process {
         Spec {
             workload: self.config.name.clone(),
             run: self.settings.run.clone(),
+            user: self.user,
             place: self.place.clone(),
             attempt,
             stop_deadline_ms: self.config.stop_deadline_ms,
