@@ -287,6 +287,7 @@ pub struct PluginConfig {
     /// Those of this file's targets that `targets` name.
     pub judges: BTreeSet<TargetId>,
     pub period_ms: u32,
+    /// Of the processor, for one call; by the clock it may take ten times as long.
     pub deadline_ms: u32,
     pub memory_max_bytes: u64,
     /// A checkpoint is taken this often, where the plugin has one.

@@ -1,5 +1,9 @@
 //! The life of a detector: answers, faults, and what follows them.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use homeostat::config::PluginConfig;
 use homeostat::model::{AfterFault, TargetId, Value};
 use homeostat::plugin::{Busy, CodeOrigin, Detector, Host, PluginEvent};
@@ -155,6 +159,43 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
     story.ready();
     story.order(SILENT);
     story.rig.hear_report();
+}
+
+/// A daemon that stands still has not used its plugins' time up.
+#[test]
+fn an_endless_loop_is_charged_for_what_it_had_of_the_processor() {
+    const CHILD: &str = "HOMEOSTAT_TEST_LOOPS";
+    const NAME: &str = "detector::an_endless_loop_is_charged_for_what_it_had_of_the_processor";
+    let deadline = Duration::from_millis(1_000);
+    if std::env::var_os(CHILD).is_some() {
+        let mut story = Story::plain(|config| config.deadline_ms = 1_000);
+        story.ready();
+        let began = Instant::now();
+        story.order(LOOP);
+        eprintln!("it loops");
+        story.rig.hear_fault();
+        return eprintln!("stopped after {} ms", began.elapsed().as_millis());
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line == "it loops"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let still = deadline * 3 / 2;
+    std::thread::sleep(still);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let stopped = said.find_map(|line| {
+        line.strip_prefix("stopped after ")?.strip_suffix(" ms")?.parse::<u64>().ok()
+    });
+    assert!(child.wait().unwrap().success());
+    let stopped = Duration::from_millis(stopped.expect("it says when"));
+    assert!(stopped >= still + deadline * 9 / 10, "{stopped:?}");
 }
 
 #[test]
