@@ -357,7 +357,25 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Files and the process table are read off the async threads.
+/// Files and the process table are read off the async threads, and each time in
+/// a thread of its own: the runtime's are shared with name look-ups and files on
+/// dead mounts, and no start, stop or adoption waits until one of those returns.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("blocking work does not panic")
+    let (result, done) = oneshot::channel();
+    let (job, job_in) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+    let thread = std::thread::Builder::new().name("workload".into()).spawn(move || {
+        if let Ok(job) = job_in.recv() {
+            job();
+        }
+    });
+    let work = Box::new(move || {
+        // Whoever asked may have gone.
+        let _ = result.send(work());
+    });
+    match thread {
+        Ok(_) => job.send(work).expect("the thread takes its one job"),
+        // No thread is to be had, and one of the runtime's may be free.
+        Err(_) => drop(tokio::task::spawn_blocking(work)),
+    }
+    done.await.expect("blocking work does not panic")
 }
