@@ -22,8 +22,9 @@ use crate::action::{Executor, Leave, Reboots, Tools};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
-use crate::driver::{Driver, Inlets, Outlets, Start};
+use crate::driver::{Driver, Inlets, Left, Outlets, Start};
 use crate::model::{Condition, View};
+use crate::plugin;
 use crate::secret::Redactor;
 use crate::source::Sources;
 use crate::workload::{Options, Workloads};
@@ -190,12 +191,14 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     tracing::info!("stopping; workloads go on under their shims");
     in_flight.close();
     drop(stop);
-    let journal = driver.await.context("the driver ended badly")?;
+    let Left { journal, detectors } = driver.await.context("the driver ended badly")?;
+    let saved = tokio::task::spawn_blocking(move || plugin::stop_all(detectors));
     api.close().await;
     if tokio::time::timeout(ACTION_GRACE, in_flight.drained()).await.is_err() {
         tracing::warn!("an action did not come to its end; the next start looks for what it left");
     }
     loading.close().await;
+    saved.await.context("the detectors ended badly")?;
     drop(journal);
     store.close();
     drop(lock);

@@ -66,6 +66,10 @@ impl Detecting {
         self.targets.iter().any(|selector| selects(selector, target.as_str()))
     }
 
+    pub(super) fn into_handle(self) -> Option<Detector> {
+        self.handle
+    }
+
     /// Whether it can be counted on, now or after a backoff.
     fn protects(&self) -> bool {
         !matches!(self.view.state, PluginState::Quarantined | PluginState::Refused)

@@ -63,14 +63,9 @@ impl Plugin {
         })
     }
 
-    /// Ends the call in flight, if there is one, as if it had run too long.
+    /// Ends the call in flight, and each later one, as if it had run too long.
     pub(super) fn stop(&self) {
         self.stop.store(true, Relaxed);
-    }
-
-    /// Allows calls again, for what is done on the way out.
-    pub(super) fn go_on(&self) {
-        self.stop.store(false, Relaxed);
     }
 
     pub(super) fn count_call(&self) {

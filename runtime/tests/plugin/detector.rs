@@ -24,6 +24,7 @@ const LAST_WORDS: f64 = 9.0;
 const LONG_MESSAGE: f64 = 10.0;
 const LARGE_CHECKPOINT: f64 = 11.0;
 const NO_TEXT: f64 = 12.0;
+const WORK: f64 = 14.0;
 
 struct Story {
     rig: Rig,
@@ -74,6 +75,17 @@ impl Story {
     fn fault(&mut self, order: f64) -> (String, AfterFault) {
         self.order(order);
         self.rig.hear_fault()
+    }
+
+    /// A frame that it is working on when this returns.
+    fn work(&mut self) {
+        let before = self.detector.stats().lines_left_out;
+        self.order(WORK);
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.detector.stats().lines_left_out == before {
+            assert!(Instant::now() < until, "it never begins");
+            std::thread::yield_now();
+        }
     }
 
     /// How many frames its state remembers, this one included.
@@ -323,6 +335,25 @@ fn its_state_survives_a_trap_and_a_restart_of_the_daemon() {
     story.seq = seq;
     story.ready();
     assert_eq!(story.frames_seen(), 4);
+}
+
+#[test]
+fn what_the_frame_in_hand_taught_it_is_kept_at_a_stop() {
+    let mut story = Story::resumable(|_| ());
+    story.ready();
+    story.work();
+    story.detector.stop();
+    assert_eq!(story.rig.checkpoints.stored(), Some(vec![1, 0, 0, 0]));
+}
+
+#[test]
+fn what_it_learnt_is_kept_when_nobody_listens_any_more() {
+    let mut story = Story::resumable(|_| ());
+    story.ready();
+    story.work();
+    story.rig.deafen();
+    story.detector.stop();
+    assert_eq!(story.rig.checkpoints.stored(), Some(vec![1, 0, 0, 0]));
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Rig {
         }
     }
 
+    /// As when the driver has ended.
+    pub fn deafen(&mut self) {
+        self.ears.close();
+    }
+
     /// Nothing more is said: every sender but ours is gone.
     pub fn hear_silence(&mut self) {
         assert_eq!(self.ears.try_recv(), Err(mpsc::error::TryRecvError::Empty));
