@@ -45,6 +45,14 @@ pub struct Detector {
     ended: mpsc::Receiver<Infallible>,
 }
 
+/// A frame that was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Untaken {
+    pub why: Busy,
+    pub frame: Frame,
+}
+
 impl Detector {
     pub(super) fn start(
         engine: &Arc<Engine>,
@@ -75,15 +83,16 @@ impl Detector {
     }
 
     /// Hands it a frame that fits the newest binding.
-    pub fn observe(&self, frame: Frame) -> Result<(), Busy> {
-        self.mailbox.put(frame, |frame, columns| {
+    pub fn observe(&self, frame: Frame) -> Result<(), Box<Untaken>> {
+        let taken = self.mailbox.put(frame, |frame, columns| {
             let columns = columns.ok_or(Busy::NotReady)?;
             let wanted = frame.rows.len().checked_mul(columns);
             match wanted == Some(frame.values.len()) {
                 true => Ok(()),
                 false => Err(Busy::Shape { wanted: columns, found: frame.values.len() }),
             }
-        })
+        });
+        taken.map_err(|(why, frame)| Box::new(Untaken { why, frame }))
     }
 
     pub fn stats(&self) -> Stats {

@@ -108,7 +108,8 @@ fn it_says_what_it_wants_is_bound_and_answers_each_frame() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(story.detector.observe(frame(1, FIND, 0.0)), Err(Busy::NotReady));
+    let untaken = story.detector.observe(frame(1, FIND, 0.0)).unwrap_err();
+    assert_eq!((untaken.why, untaken.frame), (Busy::NotReady, frame(1, FIND, 0.0)));
     story.detector.bind(series());
     story.order(FIND);
     let PluginEvent::Report { seq, report, .. } = story.rig.hear() else { panic!() };
@@ -137,7 +138,8 @@ fn a_frame_of_another_shape_is_not_handed_on() {
     story.ready();
     let mut bad = frame(1, SILENT, 0.0);
     bad.values.push(0.0);
-    assert!(matches!(story.detector.observe(bad), Err(Busy::Shape { .. })));
+    let untaken = story.detector.observe(bad).unwrap_err();
+    assert!(matches!(untaken.why, Busy::Shape { .. }));
     story.order(SILENT);
     story.rig.hear_report();
 }
@@ -424,7 +426,8 @@ fn fault_upon_fault_backs_off_and_ends_in_quarantine() {
             AfterFault::Quarantined,
         ]
     );
-    assert_eq!(story.detector.observe(frame(9, SILENT, 0.0)), Err(Busy::Quarantined));
+    let untaken = story.detector.observe(frame(9, SILENT, 0.0)).unwrap_err();
+    assert_eq!(untaken.why, Busy::Quarantined);
     story.detector.stop();
     story.rig.hear_silence();
 }
