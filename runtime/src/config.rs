@@ -18,6 +18,7 @@ mod resolve;
 mod secret;
 mod shown;
 mod source;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -479,18 +480,19 @@ pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mista
 }
 
 fn read(path: &Path, text: &str, machine: &Machine) -> Result<(Config, Shown), Mistakes> {
-    let doc = document::Document::new(path, text, machine);
-    match DeTable::parse(text) {
-        Ok(root) => {
-            let typed = doc.read(root.get_ref(), typed::file);
-            let config = resolve::config(&doc, typed);
-            let config = doc.finish(config)?;
+    let syntax::Sound { text: sound, is_file, broken, lost } = syntax::sound(text);
+    let (root, _) = DeTable::parse_recoverable(&sound);
+    let doc = document::Document::new(path, text, machine, lost);
+    let is_whole = broken.is_empty();
+    broken.into_iter().for_each(|broken| doc.note_syntax(broken));
+    let typed = is_file.then(|| doc.read(root.get_ref(), typed::file));
+    // What one part of the file says of another is not looked at where the
+    // other may be what is broken.
+    match typed {
+        Some(typed) if is_whole => {
+            let config = doc.finish(resolve::config(&doc, typed))?;
             Ok((config, doc.shown.take()))
         }
-        Err(error) => {
-            let offset = error.span().map_or(text.len(), |span| span.start);
-            doc.note(offset, "", "TOML", error.message(), None);
-            Err(doc.mistakes())
-        }
+        _ => Err(doc.mistakes()),
     }
 }
