@@ -18,6 +18,7 @@ mod resolve;
 mod secret;
 mod shown;
 mod source;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -304,7 +305,10 @@ pub struct PluginConfig {
     pub config: String,
     /// Selectors of the targets that a detector judges.
     pub targets: Vec<String>,
+    /// Those of this file's targets that `targets` name.
+    pub judges: BTreeSet<TargetId>,
     pub period_ms: u32,
+    /// Of the processor, for one call; by the clock it may take ten times as long.
     pub deadline_ms: u32,
     pub memory_max_bytes: u64,
     /// A checkpoint is taken this often, where the plugin has one.
@@ -515,18 +519,19 @@ pub fn parse(path: &Path, text: &str, machine: &Machine) -> Result<Config, Mista
 }
 
 fn read(path: &Path, text: &str, machine: &Machine) -> Result<(Config, Shown), Mistakes> {
-    let doc = document::Document::new(path, text, machine);
-    match DeTable::parse(text) {
-        Ok(root) => {
-            let typed = doc.read(root.get_ref(), typed::file);
-            let config = resolve::config(&doc, typed);
-            let config = doc.finish(config)?;
+    let syntax::Sound { text: sound, is_file, broken, lost } = syntax::sound(text);
+    let (root, _) = DeTable::parse_recoverable(&sound);
+    let doc = document::Document::new(path, text, machine, lost);
+    let is_whole = broken.is_empty();
+    broken.into_iter().for_each(|broken| doc.note_syntax(broken));
+    let typed = is_file.then(|| doc.read(root.get_ref(), typed::file));
+    // What one part of the file says of another is not looked at where the
+    // other may be what is broken.
+    match typed {
+        Some(typed) if is_whole => {
+            let config = doc.finish(resolve::config(&doc, typed))?;
             Ok((config, doc.shown.take()))
         }
-        Err(error) => {
-            let offset = error.span().map_or(text.len(), |span| span.start);
-            doc.note(offset, "", "TOML", error.message(), None);
-            Err(doc.mistakes())
-        }
+        _ => Err(doc.mistakes()),
     }
 }

@@ -22,8 +22,9 @@ use crate::action::{Executor, Leave, Reboots, Tools};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
-use crate::driver::{Driver, Inlets, Outlets, Start};
+use crate::driver::{Driver, Inlets, Left, Outlets, Start};
 use crate::model::{Condition, View};
+use crate::plugin;
 use crate::secret::Redactor;
 use crate::source::Sources;
 use crate::workload::{Options, Workloads};
@@ -31,6 +32,9 @@ use crate::workload::{Options, Workloads};
 /// Events that wait for the driver, by room. The driver empties them in
 /// microseconds; a full channel makes its room wait, and nothing is lost.
 const WAITING_MAX: usize = 1024;
+
+/// Blocking threads beside those that may hang.
+const THREADS_SPARE: usize = 16;
 
 /// What is still blocked somewhere when all else is closed gets so long.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -41,13 +45,28 @@ const ACTION_GRACE: Duration = Duration::from_secs(15);
 pub fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(16)
+        .max_blocking_threads(blocking_threads_max(&config))
         .build()
         .context("the runtime does not start")?;
     let ended = runtime.block_on(serve(Arc::new(config), secrets));
     // A name that does not resolve, or a disk that does not answer, holds nobody up.
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     ended
+}
+
+/// Look-ups of names and looks at files may hang for as long as the kernel or a
+/// resolver likes. Each probe, interlock and host of a link has one under way at
+/// most, and all of them may hang: none takes the thread of another, of what
+/// loads plugins or of the API. A notifier's look-ups come one a notification.
+/// Workloads have threads of their own (`workload/process.rs`), so that a stop
+/// waits for none of this.
+fn blocking_threads_max(config: &Config) -> usize {
+    let of_workloads = config.workloads.iter().flat_map(|it| &it.probes).count();
+    let of_externals = config.externals.iter().flat_map(|it| &it.probes).count();
+    let hosts = config.source.links.iter().flat_map(|it| &it.hosts).count();
+    let interlocks = config.source.interlocks.len();
+    let may_hang = of_workloads + of_externals + hosts + interlocks + config.notify.len();
+    THREADS_SPARE + may_hang
 }
 
 async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
@@ -173,12 +192,14 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     tracing::info!("stopping; workloads go on under their shims");
     in_flight.close();
     drop(stop);
-    let journal = driver.await.context("the driver ended badly")?;
+    let Left { journal, detectors } = driver.await.context("the driver ended badly")?;
+    let saved = tokio::task::spawn_blocking(move || plugin::stop_all(detectors));
     api.close().await;
     if tokio::time::timeout(ACTION_GRACE, in_flight.drained()).await.is_err() {
         tracing::warn!("an action did not come to its end; the next start looks for what it left");
     }
     loading.close().await;
+    saved.await.context("the detectors ended badly")?;
     drop(journal);
     store.close();
     drop(lock);
@@ -203,5 +224,33 @@ fn first_view(config: &Config, birth: u64, clock: &Clock, conditions: &[Conditio
         incidents: Vec::new(),
         journal_seq: 0,
         journal_durable: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Machine};
+
+    #[test]
+    fn all_that_may_hang_can_hang_and_leaves_threads_for_the_rest() {
+        let text = |probes: &str| {
+            format!(
+                "[box]\nname = \"b\"\nmode = \"enforce\"\n\
+                 [[link]]\nname = \"eth0\"\nhosts = [\"a:1\", \"b:1\"]\n\
+                 [[interlock]]\nname = \"line\"\nkind = \"tcp\"\naddress = \"plc:1\"\n\
+                 [[notify]]\nname = \"page\"\nkind = \"webhook\"\nurl = \"http://p/\"\n\
+                 [[external]]\nname = \"cam\"\nprobe = [{probes}]\n\
+                 [[workload]]\nname = \"w\"\ncommand = [\"/w\"]\nprobe = [{probes}]\n"
+            )
+        };
+        let probe =
+            |name: usize| format!("{{ name = \"p{name}\", kind = \"tcp\", address = \"h:1\" }}");
+        let probes = (0..30).map(probe).collect::<Vec<_>>().join(", ");
+        let config = config::parse(Path::new("/box.toml"), &text(&probes), &Machine::default())
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(blocking_threads_max(&config), THREADS_SPARE + 2 + 1 + 1 + 30 + 30);
     }
 }

@@ -38,7 +38,7 @@ use crate::model::{
     AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
     Series, TargetId, Value, View,
 };
-use crate::plugin::PluginEvent;
+use crate::plugin::{Detector, PluginEvent};
 use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
@@ -125,6 +125,14 @@ pub struct Start {
     pub reboots_age_ms: watch::Receiver<Vec<u64>>,
 }
 
+/// What a driver leaves to whoever ends the daemon.
+pub struct Left {
+    /// The last thing to close.
+    pub journal: Journal,
+    /// Their last checkpoints are not in the store yet.
+    pub detectors: Vec<Detector>,
+}
+
 impl Driver {
     pub fn new(start: Start, out: Outlets) -> Self {
         let Start {
@@ -194,9 +202,8 @@ impl Driver {
         self.look_at_protection();
     }
 
-    /// Runs until told to stop. Gives the journal back, so that it is the last
-    /// thing to close.
-    pub async fn run(mut self, mut inlets: Inlets) -> Journal {
+    /// Runs until told to stop. Gives back what closes later than it.
+    pub async fn run(mut self, mut inlets: Inlets) -> Left {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -434,12 +441,13 @@ impl Driver {
         clock::boottime_ms()
     }
 
-    fn stop(mut self) -> Journal {
+    fn stop(mut self) -> Left {
         self.write(Event::DaemonStopped {});
         for (_, reply) in std::mem::take(&mut self.replies) {
             let _ = reply.send(Err(CommandError::Stopping {}));
         }
-        self.out.journal
+        let detectors = self.detectors.into_values().filter_map(detect::Detecting::into_handle);
+        Left { journal: self.out.journal, detectors: detectors.collect() }
     }
 }
 

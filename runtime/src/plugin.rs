@@ -37,7 +37,7 @@ pub use self::answer::{
 pub use self::bindings::IMPORTS;
 pub use self::cache::CacheError;
 pub use self::compile::CompileError;
-pub use self::detector::{Detector, Session};
+pub use self::detector::{Detector, Session, Untaken, stop_all};
 pub use self::engine::{EngineError, MEMORY_BYTES_MAX};
 pub use self::error::{Cause, PluginError};
 pub use self::fault::Fault;

@@ -95,6 +95,7 @@ impl Bench {
             grants: Default::default(),
             config: config.to_string(),
             targets: vec!["*".into()],
+            judges: Default::default(),
             period_ms: 1000,
             deadline_ms: 1000,
             memory_max_bytes: 16 << 20,

@@ -12,6 +12,7 @@ use super::mistake::{Mistake, Mistakes};
 use super::reader::Section;
 use super::secret::SecretConfig;
 use super::shown::{Shown, ValueOrigin};
+use super::syntax::{Broken, Lost};
 
 /// A value and the byte of the file where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Document<'d> {
     file: &'d Path,
     text: &'d str,
     pub machine: &'d Machine,
+    /// What is broken, and so was not read.
+    pub lost: Lost,
     mistakes: RefCell<Vec<Mistake>>,
     pub secrets: RefCell<Vec<SecretConfig>>,
     pub shown: RefCell<Shown>,
@@ -33,18 +36,38 @@ pub(super) struct Document<'d> {
 }
 
 impl<'d> Document<'d> {
-    pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine) -> Self {
+    pub fn new(file: &'d Path, text: &'d str, machine: &'d Machine, lost: Lost) -> Self {
         let (mistakes, shown) = (RefCell::default(), RefCell::default());
         let (secrets, profile) = (RefCell::default(), Cell::new(None));
-        Self { file, text, machine, mistakes, secrets, shown, profile }
+        Self { file, text, machine, lost, mistakes, secrets, shown, profile }
     }
 
+    /// Says nothing of an entry whose syntax is broken: what is missing in it,
+    /// or goes ill with something else, may be for what was not read.
     pub fn note(
         &self,
         offset: usize,
         place: &str,
         wanted: impl Into<String>,
         found: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        if !self.lost.is_of(offset) {
+            self.push(offset, place, wanted.into(), found.into(), hint);
+        }
+    }
+
+    pub fn note_syntax(&self, broken: Broken) {
+        let Broken { offset, found, hint } = broken;
+        self.push(offset, "", "TOML".into(), found, hint);
+    }
+
+    fn push(
+        &self,
+        offset: usize,
+        place: &str,
+        wanted: String,
+        found: String,
         hint: Option<String>,
     ) {
         let before = self.before(offset);
@@ -54,8 +77,8 @@ impl<'d> Document<'d> {
             line: Some(self.line(offset)),
             column: Some(before[line_start..].chars().count() + 1),
             place: place.to_owned(),
-            wanted: wanted.into(),
-            found: found.into(),
+            wanted,
+            found,
             hint,
         });
     }

@@ -56,6 +56,7 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         grants: BTreeSet::new(),
         config: section.json("config"),
         targets: Vec::new(),
+        judges: BTreeSet::new(),
         period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
         deadline_ms: u32::try_from(deadline_ms).unwrap_or(u32::MAX),
         memory_max_bytes: section.size("memory_max", 16 * MIB, MIB / 4..=GIB),

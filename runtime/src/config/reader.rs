@@ -104,6 +104,9 @@ impl<'d> Section<'d> {
         found: impl Into<String>,
         hint: impl Into<String>,
     ) {
+        if !self.has(key) && self.doc.lost.may_have(key, &self.path) {
+            return;
+        }
         let offset = self.table.and_then(|table| table.get(key)).map(|value| value.span().start);
         let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self.doc.note(offset.unwrap_or(self.offset), &self.at(key), wanted, found, hint);

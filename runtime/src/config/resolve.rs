@@ -19,7 +19,7 @@ use super::{
 use crate::model::catalogue::{
     COMMAND, Catalogue, DISK_RECLAIM, LINK_BOUNCE, SYSTEM_REBOOT, TIME_RESYNC,
 };
-use crate::model::{Graph, Target, TargetId, TargetKind};
+use crate::model::{Graph, Target, TargetId, TargetKind, selects};
 
 pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     note_twins(doc, "trust.publishers", typed.publishers.iter());
@@ -224,9 +224,11 @@ fn plugins(
         for target in &targets {
             note_unknown_target(doc, &format!("{place}.targets"), target, graph);
         }
-        let targets = targets.into_iter().map(|target| target.value).collect();
+        let targets: Vec<String> = targets.into_iter().map(|target| target.value).collect();
+        let named = |id: &TargetId| targets.iter().any(|it| selects(it, id.as_str()));
+        let judges = graph.iter().map(|target| target.id.clone()).filter(named).collect();
         let grants = actions(doc, &format!("{place}.grants"), grants, catalogue);
-        PluginConfig { targets, grants, ..config }
+        PluginConfig { targets, judges, grants, ..config }
     };
     typed.into_iter().map(|plugin| resolve(plugin.what)).collect()
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::driver::Arrival;
 use crate::model::view::{PluginState, PluginView};
+use crate::plugin::compile::Halt;
 use crate::plugin::{CheckpointStore, Events, Host, HostError, Running};
 use crate::reconcile::{self, Outcome};
 use crate::store::{Checkpoints, Slot};
@@ -16,11 +17,13 @@ use crate::store::{Checkpoints, Slot};
 /// The thread that loads, and what it leaves behind.
 pub struct Loading {
     thread: tokio::task::JoinHandle<()>,
+    halt: Halt,
 }
 
 impl Loading {
-    /// Waits for the thread; a compiler in the middle of its work has its own deadline.
+    /// Ends the compiler, should it be at work, and waits for the thread.
     pub async fn close(self) {
+        self.halt.call();
         if self.thread.await.is_err() {
             tracing::error!("the thread that loads plugins ended badly");
         }
@@ -35,14 +38,17 @@ pub fn load(
     arrivals: mpsc::Sender<Arrival>,
 ) -> Loading {
     let checkpoints: Arc<dyn CheckpointStore> = Arc::new(Kept(checkpoints));
+    let halt = Halt::default();
+    let called = halt.clone();
     let thread = tokio::task::spawn_blocking(move || {
-        let host = Host::new(&config.paths, &config.trust, config.plugins.len());
+        let host = Host::new(&config.paths, &config.trust, config.plugins.len())
+            .map(|host| host.halted_by(called));
         match host {
             Ok(host) => load_all(&config, &host, &slot, &checkpoints, &events, &arrivals),
             Err(error) => refuse_all(&config, &error, &arrivals),
         }
     });
-    Loading { thread }
+    Loading { thread, halt }
 }
 
 fn load_all(

@@ -66,6 +66,10 @@ impl Detecting {
         self.targets.iter().any(|selector| selects(selector, target.as_str()))
     }
 
+    pub(super) fn into_handle(self) -> Option<Detector> {
+        self.handle
+    }
+
     /// Whether it can be counted on, now or after a backoff.
     fn protects(&self) -> bool {
         !matches!(self.view.state, PluginState::Quarantined | PluginState::Refused)
@@ -252,11 +256,17 @@ impl Driver {
                 continue;
             }
             let Some(handle) = &detecting.handle else { continue };
-            detecting.readiness = Readiness::Busy;
-            detecting.view.calls += 1;
-            if handle.observe(detecting.feed.take(now)).is_err() {
-                // Its fault is on its way, and a fresh instance after it.
-                detecting.readiness = Readiness::Absent;
+            match handle.observe(detecting.feed.take(now)) {
+                Ok(()) => {
+                    detecting.readiness = Readiness::Busy;
+                    detecting.view.calls += 1;
+                }
+                // Its fault is on its way, and a fresh instance after it, which
+                // is to hear of what this one did not.
+                Err(untaken) => {
+                    detecting.readiness = Readiness::Absent;
+                    detecting.feed.give_back(untaken.frame);
+                }
             }
         }
     }

@@ -101,6 +101,23 @@ impl Feed {
         }
         frame
     }
+
+    /// A frame that was not taken: its lines and marks are the first of the next
+    /// one, its rows are dropped and counted.
+    pub fn give_back(&mut self, frame: Frame) {
+        let rows = u32::try_from(frame.rows.len()).unwrap_or(u32::MAX);
+        self.lost_rows = self.lost_rows.saturating_add(frame.lost).saturating_add(rows);
+        self.lost_lines += put_before(&mut self.lines, frame.lines, LINES_MAX) as u64;
+        put_before(&mut self.marks, frame.marks, MARKS_MAX);
+    }
+}
+
+/// Before all that wait, as far as there is room; gives back how many were too many.
+fn put_before<T>(waiting: &mut VecDeque<T>, older: Vec<T>, max: usize) -> usize {
+    let room = max.saturating_sub(waiting.len());
+    let lost = older.len().saturating_sub(room);
+    older.into_iter().skip(lost).rev().for_each(|one| waiting.push_front(one));
+    lost
 }
 
 #[cfg(test)]
@@ -137,9 +154,48 @@ mod tests {
         feed.batch(&batch(5100, &[(0, 1.0)]));
         assert!(!feed.is_due(5999));
         assert!(feed.is_due(6000));
-        let mark = Mark { target: TargetId::the_box(), age_ms: 1, what: "x".into(), attrs: vec![] };
-        feed.mark(mark);
+        feed.mark(mark("x"));
         assert!(feed.is_due(5101));
+    }
+
+    fn mark(what: &str) -> Mark {
+        Mark { target: TargetId::the_box(), age_ms: 1, what: what.into(), attrs: vec![] }
+    }
+
+    fn line(text: &str) -> Line {
+        let (target, source) = (TargetId::the_box(), "kernel".into());
+        Line { target, source, age_ms: 1, priority: 3, text: text.into() }
+    }
+
+    #[test]
+    fn a_frame_that_was_not_taken_loses_its_numbers_and_nothing_else() {
+        let mut feed = Feed::new(1000);
+        feed.bind(&[SeriesId(0)]);
+        feed.batch(&batch(10, &[(0, 1.0)]));
+        ["a", "b"].iter().for_each(|text| feed.line(line(text)));
+        feed.mark(mark("first"));
+        let untaken = feed.take(now(1000));
+        feed.line(line("c"));
+        feed.mark(mark("second"));
+        feed.give_back(untaken);
+        assert!(feed.is_due(1001));
+        let frame = feed.take(now(1001));
+        let lines: Vec<_> = frame.lines.iter().map(|line| line.text.as_str()).collect();
+        let marks: Vec<_> = frame.marks.iter().map(|mark| mark.what.as_str()).collect();
+        assert_eq!((lines, marks), (vec!["a", "b", "c"], vec!["first", "second"]));
+        assert_eq!((frame.lost, frame.rows.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_given_back_to_a_full_feed_is_the_oldest_that_a_flood_pushes_out() {
+        let mut feed = Feed::new(1000);
+        ["a", "b"].iter().for_each(|text| feed.line(line(text)));
+        let untaken = feed.take(now(1000));
+        (1..LINES_MAX).for_each(|_| feed.line(line("flood")));
+        feed.give_back(untaken);
+        assert_eq!(feed.lost_lines(), 1);
+        let frame = feed.take(now(1001));
+        assert_eq!((&*frame.lines[0].text, &*frame.lines[1].text), ("b", "flood"));
     }
 
     #[test]

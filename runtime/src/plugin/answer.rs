@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::bindings::{heal, types};
 use super::fault::Fault;
+use crate::config::PluginConfig;
 use crate::model::{
     Attrs, Decision, Finding, Proposal, Report, Series, TargetId, Value, frame::Frame, selects,
 };
@@ -24,9 +25,11 @@ const SERIES_MAX: usize = 4096;
 const SEVERITY_MAX: u8 = 3;
 const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
-/// The targets that a detector may speak of: those its series, lines and marks
-/// were about, as far as the box's file lets it judge them. Kept across its
-/// instances, since what it latched is too.
+/// The targets that a detector may speak of: those of the box's file, and those
+/// its series, lines and marks were about, as far as the file lets it judge
+/// them. Kept across its instances, since what it latched is too; and what it
+/// latched in an earlier life of the daemon may be about a target that says
+/// nothing in this one, such as a link.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     selectors: Vec<String>,
@@ -35,8 +38,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(selectors: Vec<String>) -> Self {
-        Self { selectors, targets: BTreeSet::new(), columns: 0 }
+    pub(super) fn new(config: &PluginConfig) -> Self {
+        Self::of(config.targets.clone(), config.judges.iter().cloned())
+    }
+
+    /// `targets` are those of the file that the selectors name.
+    fn of(selectors: Vec<String>, targets: impl IntoIterator<Item = TargetId>) -> Self {
+        Self { selectors, targets: targets.into_iter().collect(), columns: 0 }
     }
 
     pub(super) fn bound(&mut self, series: &[Series]) {

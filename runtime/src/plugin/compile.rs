@@ -11,6 +11,7 @@
 //! exit 0 compiled · 1 the component does not compile · 2 anything else
 //! ```
 
+mod halt;
 #[cfg(feature = "compiler")]
 mod program;
 
@@ -18,16 +19,16 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest, Sha256};
 
-use super::engine::Reservation;
-
+pub use self::halt::Halt;
 #[cfg(feature = "compiler")]
 pub use self::program::main;
+use super::engine::Reservation;
 
 const MAGIC: &[u8; 8] = b"HSTNATV1";
 const HEADER_BYTES: usize = MAGIC.len() + 8 + 32;
@@ -49,6 +50,8 @@ pub enum CompileError {
     OverLimit { found: String },
     #[error("the compiler was not done after {deadline_s} s; make the component smaller")]
     Deadline { deadline_s: u64 },
+    #[error("the daemon is stopping, and its compiler with it")]
+    Halted,
     #[error("wanted native code from {}, found {found}; reinstall homeostat-compile", program.display())]
     Broken { program: PathBuf, found: String },
 }
@@ -58,6 +61,7 @@ pub enum CompileError {
 pub struct Compiler {
     pub program: PathBuf,
     pub deadline: Duration,
+    pub halt: Halt,
 }
 
 impl Compiler {
@@ -67,6 +71,9 @@ impl Compiler {
         component: &[u8],
         reservation: Reservation,
     ) -> Result<Vec<u8>, CompileError> {
+        if self.halt.is_called() {
+            return Err(CompileError::Halted);
+        }
         let start = |source| CompileError::Start { program: self.program.clone(), source };
         let mut child = self.spawn(reservation).map_err(start)?;
         let ran = self.converse(&mut child, component).map_err(start)?;
@@ -74,6 +81,7 @@ impl Compiler {
             Some(0) => unframe(&ran.output).map_err(|found| self.broken(found)),
             Some(EXIT_REFUSED) => Err(CompileError::Invalid { why: ran.why }),
             _ if ran.overdue => Err(CompileError::Deadline { deadline_s: self.deadline.as_secs() }),
+            _ if self.halt.is_called() => Err(CompileError::Halted),
             // Out of memory aborts, out of processor time kills.
             None if !ran.why.contains("panicked") => {
                 Err(CompileError::OverLimit { found: ran.status.to_string() })
@@ -104,6 +112,8 @@ impl Compiler {
         let handle = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
             let _ = child.kill();
         })?;
+        let handle = Arc::new(handle);
+        self.halt.at_work(Arc::clone(&handle));
         let (ended, on_end) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let watch = scope.spawn(move || {
@@ -123,6 +133,7 @@ impl Compiler {
             drop(stdout);
             let status = child.wait();
             drop(ended);
+            self.halt.done();
             let overdue = watch.join().unwrap_or(false);
             let why = why.join().unwrap_or_default();
             read?;
@@ -186,12 +197,15 @@ mod tests {
         let program = dir.path().join("compile");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        (dir, Compiler { program, deadline: Duration::from_secs(20) })
+        (dir, Compiler { program, deadline: LONG, halt: Halt::default() })
     }
 
     fn run(script: &str, deadline: Duration) -> Result<Vec<u8>, CompileError> {
         let (_dir, compiler) = shell(script);
-        let compiler = Compiler { deadline, ..compiler };
+        compile(&Compiler { deadline, ..compiler })
+    }
+
+    fn compile(compiler: &Compiler) -> Result<Vec<u8>, CompileError> {
         loop {
             match compiler.compile(&[7; 1 << 20], Reservation::Wide) {
                 // Another test's child still holds the script open for writing.
@@ -237,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn a_compiler_at_work_is_ended_with_the_daemon_and_none_begins_after() {
+        let (dir, compiler) = shell("echo $$ >$0.begun; exec sleep 1000");
+        let begun = dir.path().join("compile.begun");
+        std::thread::scope(|scope| {
+            let compiling = scope.spawn(|| compile(&compiler));
+            while !std::fs::read_to_string(&begun).is_ok_and(|text| text.ends_with('\n')) {
+                assert!(!compiling.is_finished(), "it begins");
+                std::thread::yield_now();
+            }
+            compiler.halt.call();
+            let error = compiling.join().unwrap().unwrap_err();
+            assert!(matches!(error, CompileError::Halted), "{error}");
+        });
+        std::fs::remove_file(&begun).unwrap();
+        assert!(matches!(compile(&compiler), Err(CompileError::Halted)));
+        assert!(!begun.exists());
+    }
+
+    #[test]
     fn a_compiler_that_floods_is_cut_off() {
         let error = run("exec yes 2>/dev/null", LONG).unwrap_err();
         assert!(
@@ -253,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_missing_compiler_is_named() {
-        let compiler = Compiler { program: "/nowhere/homeostat-compile".into(), deadline: LONG };
+        let program = "/nowhere/homeostat-compile".into();
+        let compiler = Compiler { program, deadline: LONG, halt: Halt::default() };
         let error = compiler.compile(b"", Reservation::Wide).unwrap_err();
         assert!(error.to_string().contains("/nowhere/homeostat-compile"), "{error}");
     }

@@ -17,8 +17,10 @@ mod live;
 mod session;
 mod thread;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 pub(super) use self::live::{Live, Pre};
 pub use self::session::Session;
@@ -30,12 +32,25 @@ use super::{CheckpointStore, Events};
 use crate::config::PluginConfig;
 use crate::model::{Frame, Series};
 
+/// For a call in flight when all is to end; what takes longer is interrupted.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// A handle on the thread. Dropping it lets the thread end by itself.
 #[derive(Debug)]
 pub struct Detector {
     plugin: Arc<Plugin>,
     mailbox: Arc<Mailbox<Frame>>,
     thread: Option<JoinHandle<()>>,
+    /// Nothing ever comes; it is closed when the thread is about to end.
+    ended: mpsc::Receiver<Infallible>,
+}
+
+/// A frame that was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Untaken {
+    pub why: Busy,
+    pub frame: Frame,
 }
 
 impl Detector {
@@ -49,11 +64,15 @@ impl Detector {
         let plugin = Plugin::new(config);
         let mailbox = Arc::new(Mailbox::new());
         let life = Life::new(engine, pre, config, &plugin, &mailbox, checkpoints, events);
+        let (lives, ended) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(thread_name(&config.name))
             .stack_size(THREAD_STACK_BYTES)
-            .spawn(move || life.live())?;
-        Ok(Self { plugin, mailbox, thread: Some(thread) })
+            .spawn(move || {
+                life.live();
+                drop(lives);
+            })?;
+        Ok(Self { plugin, mailbox, thread: Some(thread), ended })
     }
 
     /// The series that its frames have from now on, in column order. The
@@ -64,41 +83,51 @@ impl Detector {
     }
 
     /// Hands it a frame that fits the newest binding.
-    pub fn observe(&self, frame: Frame) -> Result<(), Busy> {
-        self.mailbox.put(frame, |frame, columns| {
+    pub fn observe(&self, frame: Frame) -> Result<(), Box<Untaken>> {
+        let taken = self.mailbox.put(frame, |frame, columns| {
             let columns = columns.ok_or(Busy::NotReady)?;
             let wanted = frame.rows.len().checked_mul(columns);
             match wanted == Some(frame.values.len()) {
                 true => Ok(()),
                 false => Err(Busy::Shape { wanted: columns, found: frame.values.len() }),
             }
-        })
+        });
+        taken.map_err(|(why, frame)| Box::new(Untaken { why, frame }))
     }
 
     pub fn stats(&self) -> Stats {
         self.plugin.stats()
     }
 
-    /// Ends it and waits: for the call in flight to be interrupted, and for a
-    /// last checkpoint. Its events must still be received, or their channel
-    /// be closed.
-    pub fn stop(mut self) {
-        self.signal();
-        if let Some(thread) = self.thread.take() {
-            // It catches its own panics.
-            let _ = thread.join();
-        }
-    }
-
-    fn signal(&self) {
-        self.mailbox.stop();
-        self.plugin.stop();
+    /// Ends it and waits, as [`stop_all`] does.
+    pub fn stop(self) {
+        stop_all(vec![self]);
     }
 }
 
 impl Drop for Detector {
     fn drop(&mut self) {
-        self.signal();
+        self.mailbox.stop();
+    }
+}
+
+/// Ends them and waits: for the calls in flight, since an interrupted one costs
+/// what was learnt since the last checkpoint, and for a last checkpoint of each.
+/// Their events must still be received, or their channel be closed.
+pub fn stop_all(detectors: Vec<Detector>) {
+    detectors.iter().for_each(|detector| detector.mailbox.stop());
+    let until = Instant::now() + STOP_GRACE;
+    for detector in &detectors {
+        let rest = until.saturating_duration_since(Instant::now());
+        if detector.ended.recv_timeout(rest) == Err(mpsc::RecvTimeoutError::Timeout) {
+            detector.plugin.stop();
+        }
+    }
+    for mut detector in detectors {
+        if let Some(thread) = detector.thread.take() {
+            // It catches its own panics.
+            let _ = thread.join();
+        }
     }
 }
 

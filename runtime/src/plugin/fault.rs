@@ -11,6 +11,7 @@ pub enum Fault {
     #[error("{during} failed: {why}")]
     Failed { during: &'static str, why: String },
     #[error("{during} ran past its deadline of {deadline_ms} ms")]
+    /// Of processor time, or ten times as much by the clock.
     Overrun { during: &'static str, deadline_ms: u32 },
     #[error("{during} wanted {wanted} bytes of memory, at most {max} are given ({why})")]
     Memory { during: &'static str, wanted: usize, max: usize, why: String },

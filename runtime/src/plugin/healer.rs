@@ -105,7 +105,7 @@ impl Healer {
     }
 
     pub fn decide(&self, brief: Brief) -> Result<(), Busy> {
-        self.mailbox.put(brief, |_, _| Ok(()))
+        self.mailbox.put(brief, |_, _| Ok(())).map_err(|(why, _)| why)
     }
 
     pub fn stats(&self) -> Stats {

@@ -20,7 +20,7 @@ use wasmtime::component::{Component, Linker};
 use self::loaded::Pre;
 pub use self::loaded::{CodeOrigin, Loaded};
 use super::cache::{Cache, CacheError, Found};
-use super::compile::Compiler;
+use super::compile::{Compiler, Halt};
 use super::detector::{self, Detector, Live, Session};
 use super::engine::{Engine, EngineError};
 use super::error::{Cause, PluginError};
@@ -72,8 +72,15 @@ impl Host {
         let compiler = Compiler {
             program: paths.programs.join("homeostat-compile"),
             deadline: COMPILE_DEADLINE,
+            halt: Halt::default(),
         };
         Ok(Self { engine: Arc::new(engine), linker, ring, compiler, cache })
+    }
+
+    /// Its compiler ends when that is called, and none begins again.
+    pub fn halted_by(mut self, halt: Halt) -> Self {
+        self.compiler.halt = halt;
+        self
     }
 
     /// What is degraded.
@@ -165,7 +172,7 @@ impl Host {
     pub fn open_detector(&self, loaded: &Loaded) -> Result<Session, PluginError> {
         let live = Live::open(&self.engine, loaded.detector()?, &Plugin::new(&loaded.config))
             .map_err(|fault| loaded.error(fault.into()))?;
-        Ok(Session::new(live, loaded.config.targets.clone()))
+        Ok(Session::new(live, &loaded.config))
     }
 
     /// An instance of a healer for a caller that waits.

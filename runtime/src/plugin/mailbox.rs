@@ -82,18 +82,22 @@ impl<J> Mailbox<J> {
         }
     }
 
-    /// `fits` is asked with the columns of the newest binding.
+    /// `fits` is asked with the columns of the newest binding. What is not taken
+    /// is given back.
     pub(super) fn put(
         &self,
         job: J,
         fits: impl FnOnce(&J, Option<usize>) -> Result<(), Busy>,
-    ) -> Result<(), Busy> {
+    ) -> Result<(), (Busy, J)> {
         let mut state = self.lock();
-        match state.closed {
-            Some(Closed::Quarantined) => return Err(Busy::Quarantined),
-            Some(Closed::NotReady) => return Err(Busy::NotReady),
-            None if state.working || state.job.is_some() => return Err(Busy::Working),
-            None => fits(&job, state.columns)?,
+        let taken = match state.closed {
+            Some(Closed::Quarantined) => Err(Busy::Quarantined),
+            Some(Closed::NotReady) => Err(Busy::NotReady),
+            None if state.working || state.job.is_some() => Err(Busy::Working),
+            None => fits(&job, state.columns),
+        };
+        if let Err(why) = taken {
+            return Err((why, job));
         }
         state.job = Some(job);
         self.changed.notify_one();
@@ -189,16 +193,16 @@ mod tests {
     #[test]
     fn one_job_at_a_time_and_the_binding_before_it() {
         let mailbox = Mailbox::new();
-        assert_eq!(mailbox.put(1, any), Err(Busy::NotReady));
+        assert_eq!(mailbox.put(1, any), Err((Busy::NotReady, 1)));
         mailbox.bind(vec![]);
         mailbox.open();
-        assert_eq!(mailbox.put(1, any), Err(Busy::NotReady), "bound before it was open");
+        assert_eq!(mailbox.put(1, any), Err((Busy::NotReady, 1)), "bound before it was open");
         mailbox.bind(vec![]);
         assert_eq!(mailbox.put(1, any), Ok(()));
-        assert_eq!(mailbox.put(2, any), Err(Busy::Working));
+        assert_eq!(mailbox.put(2, any), Err((Busy::Working, 2)));
         assert_eq!(mailbox.next(), Next::Bind(vec![]));
         assert_eq!(mailbox.next(), Next::Job(1));
-        assert_eq!(mailbox.put(2, any), Err(Busy::Working));
+        assert_eq!(mailbox.put(2, any), Err((Busy::Working, 2)));
         mailbox.done();
         assert_eq!(mailbox.put(2, any), Ok(()));
     }
@@ -211,9 +215,9 @@ mod tests {
         mailbox.put(1, any).unwrap();
         mailbox.close(Closed::NotReady);
         mailbox.open();
-        assert_eq!(mailbox.put(2, any), Err(Busy::NotReady));
+        assert_eq!(mailbox.put(2, any), Err((Busy::NotReady, 2)));
         mailbox.close(Closed::Quarantined);
-        assert_eq!(mailbox.put(2, any), Err(Busy::Quarantined));
+        assert_eq!(mailbox.put(2, any), Err((Busy::Quarantined, 2)));
     }
 
     #[test]

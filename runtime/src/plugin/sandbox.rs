@@ -2,6 +2,10 @@
 //!
 //! Invariant: no call into a plugin is made but by [`Sandbox::call`], which
 //! arms the deadline anew and keeps the epoch moving until the call is back.
+//!
+//! A deadline is counted in the processor's time that the call had: on a busy
+//! box a healthy plugin may wait for its turn many times as long. By the clock it
+//! has ten times the deadline and no more.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +24,8 @@ use crate::config::PluginConfig;
 /// own default is 128 MiB per call.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const TABLE_ELEMENTS_MAX: usize = 10_000;
+/// A call may take so many times its deadline by the clock.
+const WALL_FACTOR: u32 = 10;
 
 /// What outlives the instances of one plugin.
 #[derive(Debug)]
@@ -57,14 +63,9 @@ impl Plugin {
         })
     }
 
-    /// Ends the call in flight, if there is one, as if it had run too long.
+    /// Ends the call in flight, and each later one, as if it had run too long.
     pub(super) fn stop(&self) {
         self.stop.store(true, Relaxed);
-    }
-
-    /// Allows calls again, for what is done on the way out.
-    pub(super) fn go_on(&self) {
-        self.stop.store(false, Relaxed);
     }
 
     pub(super) fn count_call(&self) {
@@ -90,7 +91,7 @@ impl Plugin {
 pub(super) struct Guest {
     plugin: Arc<Plugin>,
     limiter: Limiter,
-    deadline: Instant,
+    time: CallTime,
     last_words: Option<String>,
 }
 
@@ -99,6 +100,47 @@ struct Limiter {
     limits: StoreLimits,
     memory_max: usize,
     memory_refused: Option<usize>,
+}
+
+/// How long the call in flight takes, by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct CallTime {
+    began: Instant,
+    deadline: Duration,
+    /// What the thread had had of the processor when the call began, as far as
+    /// the first tick can tell. Asked for with the call it would be a system
+    /// call for each, and most are over within a tick.
+    cpu_before: Option<Duration>,
+}
+
+impl CallTime {
+    fn begin(deadline_ms: u32) -> Self {
+        let deadline = Duration::from_millis(deadline_ms.into());
+        Self { began: Instant::now(), deadline, cpu_before: None }
+    }
+
+    /// Asked at each tick, on the call's own thread.
+    fn is_over(&mut self) -> bool {
+        self.is_over_at(self.began.elapsed(), thread_cpu)
+    }
+
+    /// A call cannot have had more of the processor than has gone by: until the
+    /// deadline is over by the clock, only the first tick asks.
+    fn is_over_at(&mut self, gone: Duration, cpu: impl Fn() -> Duration) -> bool {
+        // What it had before its first tick is at most what went by; where more
+        // than a tick did, the rest was somebody else's turn.
+        let before =
+            *self.cpu_before.get_or_insert_with(|| cpu().saturating_sub(gone.min(engine::TICK)));
+        gone >= self.deadline
+            && (gone >= self.deadline * WALL_FACTOR
+                || cpu().saturating_sub(before) >= self.deadline)
+    }
+}
+
+/// Of the calling thread, since it began: clock_gettime(2).
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// A store with one instance's state in it.
@@ -119,16 +161,16 @@ impl Sandbox {
             .memories(engine::MEMORIES_MAX as usize)
             .build();
         let limiter = Limiter { limits, memory_max: plugin.memory_max, memory_refused: None };
-        let guest =
-            Guest { plugin: plugin.clone(), limiter, deadline: Instant::now(), last_words: None };
+        let time = CallTime::begin(plugin.deadline_ms);
+        let guest = Guest { plugin: plugin.clone(), limiter, time, last_words: None };
         let mut store = Store::new(engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
         // Asked at every tick, so a late tick makes no deadline later by more
         // than itself, and ticks that come in a burst make none earlier.
-        store.epoch_deadline_callback(|context| {
-            let guest = context.data();
-            match guest.plugin.stop.load(Relaxed) || Instant::now() >= guest.deadline {
+        store.epoch_deadline_callback(|mut context| {
+            let guest = context.data_mut();
+            match guest.plugin.stop.load(Relaxed) || guest.time.is_over() {
                 true => Ok(UpdateDeadline::Interrupt),
                 false => Ok(UpdateDeadline::Continue(1)),
             }
@@ -144,7 +186,7 @@ impl Sandbox {
     ) -> Result<T, Fault> {
         let deadline_ms = self.plugin.deadline_ms;
         let guest = self.store.data_mut();
-        guest.deadline = Instant::now() + Duration::from_millis(u64::from(deadline_ms));
+        guest.time = CallTime::begin(deadline_ms);
         guest.limiter.memory_refused = None;
         guest.last_words = None;
         self.store.set_epoch_deadline(1);
@@ -221,5 +263,44 @@ impl ResourceLimiter for Limiter {
 
     fn memories(&self) -> usize {
         self.limits.memories()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Whether a call with a deadline of 100 ms is over after each tick, given
+    /// what went by and what its thread had of the processor in all by then.
+    fn over<const N: usize>(ticks: [(u64, u64); N]) -> [bool; N] {
+        let mut time = CallTime::begin(100);
+        ticks.map(|(gone, cpu)| time.is_over_at(ms(gone), || ms(cpu)))
+    }
+
+    #[test]
+    fn a_deadline_counts_the_processors_time_up_to_ten_times_as_much_by_the_clock() {
+        for (story, ticks, expected) in [
+            ("alone on the box", [(2, 502), (98, 598), (100, 600)], [false, false, true]),
+            ("half of the time", [(2, 502), (100, 550), (200, 600)], [false, false, true]),
+            ("hardly ever", [(2, 502), (999, 550), (1000, 550)], [false, false, true]),
+            ("waiting at first", [(900, 502), (998, 510), (999, 601)], [false, false, true]),
+            ("late ticks", [(99, 599), (101, 600), (200, 698)], [false, false, true]),
+        ] {
+            assert_eq!(over(ticks), expected, "{story}");
+        }
+    }
+
+    #[test]
+    fn a_thread_knows_what_it_had_of_the_processor() {
+        let (began, before) = (Instant::now(), thread_cpu());
+        while thread_cpu() - before < ms(5) {}
+        assert!(began.elapsed() >= ms(5));
+        let (began, before) = (Instant::now(), thread_cpu());
+        std::thread::sleep(ms(20));
+        assert!(thread_cpu() - before < began.elapsed());
     }
 }

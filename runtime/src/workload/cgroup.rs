@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::config::LimitsConfig;
 
+/// The kernel's own, cgroups(7) and its `cgroup-v2.rst`.
+const CPU_WEIGHT: &str = "100";
 /// A workload that nests cgroups deeper than this keeps its empty ones.
 const DEPTH_MAX: u32 = 8;
 
@@ -29,16 +31,18 @@ impl Cgroup {
     }
 
     /// Makes it and sets the limits that its controllers know. Gives back
-    /// which of them they did not.
+    /// which of them they did not. It may be there from an earlier attempt: what
+    /// is limited no more is set back to what the kernel begins with.
     pub fn make(dir: &Path, limits: &LimitsConfig) -> io::Result<(Self, Unlimited)> {
         fs::create_dir_all(dir)?;
-        let set = |file: &str, value: Option<u64>| {
-            value.is_none_or(|value| fs::write(dir.join(file), value.to_string()).is_ok())
+        let set = |file: &str, limit: Option<u64>, none: &str| {
+            let text = limit.map_or(none.to_owned(), |limit| limit.to_string());
+            fs::write(dir.join(file), text).is_ok() || limit.is_none()
         };
         let unlimited = Unlimited {
-            memory: !set("memory.max", limits.memory_max_bytes),
-            processes: !set("pids.max", limits.processes_max),
-            cpu: !set("cpu.weight", limits.cpu_weight),
+            memory: !set("memory.max", limits.memory_max_bytes, "max"),
+            processes: !set("pids.max", limits.processes_max, "max"),
+            cpu: !set("cpu.weight", limits.cpu_weight, CPU_WEIGHT),
         };
         Ok((Self::at(dir.to_owned()), unlimited))
     }
@@ -258,6 +262,25 @@ mod tests {
         assert_eq!(own_dir(hybrid, "0::/\n"), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(own_dir(hybrid, "9:name=systemd:/\n"), None, "version 1 alone");
         assert_eq!(own_dir("", "0::/\n"), None, "not mounted");
+    }
+
+    #[test]
+    fn a_limit_that_was_taken_out_of_the_configuration_is_lifted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let read = |file: &str| fs::read_to_string(dir.path().join(file)).expect("written");
+        let limits = LimitsConfig {
+            memory_max_bytes: Some(4096),
+            processes_max: Some(7),
+            cpu_weight: Some(50),
+            ..LimitsConfig::default()
+        };
+        for (limits, expected) in
+            [(limits, ["4096", "7", "50"]), (LimitsConfig::default(), ["max", "max", "100"])]
+        {
+            let (_, unlimited) = Cgroup::make(dir.path(), &limits).expect("made");
+            assert_eq!(unlimited, Unlimited::default());
+            assert_eq!(["memory.max", "pids.max", "cpu.weight"].map(read), expected);
+        }
     }
 
     #[test]

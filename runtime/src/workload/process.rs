@@ -36,6 +36,7 @@ use super::link::{Link, Program};
 use super::outlet::Outlet;
 use super::record::{ExitRecord, Place};
 use super::tree::Brand;
+use super::user;
 use super::wire::{FromShim, Launch, Spec, ToShim};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
 use crate::clock::Clock;
@@ -77,6 +78,8 @@ pub struct Process {
     config: WorkloadConfig,
     settings: Arc<Settings>,
     place: Place,
+    /// Who it runs as, where the configuration says that and the box knows them.
+    user: Option<u32>,
     brand: Brand,
     outlet: Outlet,
     life: Life,
@@ -117,8 +120,12 @@ impl Process {
             path: place.run.clone(),
             detail: err.to_string(),
         })?;
+        // One that nobody knows yet is looked for again at each start.
+        let user = config.user.as_deref().and_then(|user| user::find(user).ok().flatten());
+        let user = user.map(|user| user.uid);
         Ok(Self {
-            brand: Brand::new(&name, &settings.run),
+            brand: Brand::new(&name, &settings.run, user),
+            user,
             history: History::load(&place),
             outlet: Outlet::new(&name, events),
             config,
@@ -319,6 +326,7 @@ impl Process {
         Spec {
             workload: self.config.name.clone(),
             run: self.settings.run.clone(),
+            user: self.user,
             place: self.place.clone(),
             attempt,
             stop_deadline_ms: self.config.stop_deadline_ms,
@@ -351,7 +359,25 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Files and the process table are read off the async threads.
+/// Files and the process table are read off the async threads, and each time in
+/// a thread of its own: the runtime's are shared with name look-ups and files on
+/// dead mounts, and no start, stop or adoption waits until one of those returns.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("blocking work does not panic")
+    let (result, done) = oneshot::channel();
+    let (job, job_in) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+    let thread = std::thread::Builder::new().name("workload".into()).spawn(move || {
+        if let Ok(job) = job_in.recv() {
+            job();
+        }
+    });
+    let work = Box::new(move || {
+        // Whoever asked may have gone.
+        let _ = result.send(work());
+    });
+    match thread {
+        Ok(_) => job.send(work).expect("the thread takes its one job"),
+        // No thread is to be had, and one of the runtime's may be free.
+        Err(_) => drop(tokio::task::spawn_blocking(work)),
+    }
+    done.await.expect("blocking work does not panic")
 }

@@ -113,7 +113,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::new(&dir.path().join("run"), &dir.path().join("state"), "a");
         place.make().expect("made");
-        let brand = Brand::new("a", dir.path());
+        let brand = Brand::new("a", dir.path(), None);
         (dir, place, brand)
     }
 

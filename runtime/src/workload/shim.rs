@@ -138,7 +138,7 @@ fn begin(spec: &Spec, clients: &mut Clients) -> Result<Watch, Refusal> {
         return Err(Refusal::new(Cause::Gone, "the daemon that wanted this is gone"));
     }
 
-    let brand = Brand::new(&spec.workload, &spec.run);
+    let brand = Brand::new(&spec.workload, &spec.run, spec.user);
     let boot_id = clock::boot_id().map_err(Refusal::system("cannot read the boot id"))?;
     let latest = spec.place.latest().map_err(Refusal::system("cannot read the records"))?;
     let me = Proc::of(std::process::id())

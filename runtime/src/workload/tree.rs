@@ -21,6 +21,9 @@ pub const ENV_ATTEMPT: &str = "HOMEOSTAT_ATTEMPT";
 /// Tells two daemons on one machine apart: the run directory of this one.
 pub const ENV_RUN: &str = "HOMEOSTAT_RUN";
 
+/// getauxval(3): 1 for a program that runs with more rights than its caller has.
+const AT_SECURE: usize = 23;
+
 /// An environment longer than this is searched only so far.
 const ENVIRON_MAX_BYTES: usize = 256 * 1024;
 /// Most are shorter than this.
@@ -116,15 +119,26 @@ impl Proc {
 
 /// What the environment of a workload's processes says of them. It is
 /// inherited, so it finds those that left the tree and the process group.
+///
+/// Anybody may set a variable, and whoever is believed keeps a workload from
+/// its start and is killed: only root, the daemon's own user and the workload's
+/// are. What gave up its rights and left the tree is then not found.
 #[derive(Clone, Debug)]
 pub struct Brand {
     workload: String,
     run: String,
+    believed: Vec<u32>,
 }
 
 impl Brand {
-    pub fn new(workload: &str, run: &Path) -> Self {
-        Self { workload: workload.to_owned(), run: run.to_string_lossy().into_owned() }
+    /// `user` is the one that the workload runs as, where it has one of its own.
+    pub fn new(workload: &str, run: &Path, user: Option<u32>) -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        Self {
+            workload: workload.to_owned(),
+            run: run.to_string_lossy().into_owned(),
+            believed: [0, own].into_iter().chain(user).collect(),
+        }
     }
 
     pub fn env(&self, attempt: AttemptId) -> [(&'static str, String); 3] {
@@ -150,9 +164,34 @@ impl Brand {
         let mut environ = vec![0u8; ENVIRON_BYTES];
         pids()
             .filter(|pid| self.is_on(read_environ(*pid, &mut environ)))
+            .filter(|pid| self.believes(*pid))
             .filter_map(living)
             .collect()
     }
+
+    /// A program that makes its caller root has its caller's environment.
+    fn believes(&self, pid: u32) -> bool {
+        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).ok();
+        let Some(users) = read("status").and_then(|status| users(&status)) else { return false };
+        users.iter().all(|user| self.believed.contains(user))
+            && (!users.contains(&0) || read("auxv").is_some_and(|auxv| is_plain(&auxv)))
+    }
+}
+
+/// Real, effective, saved and file system's: `Uid` in `/proc/PID/status`, proc(5).
+fn users(status: &[u8]) -> Option<[u32; 4]> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?, next()?])
+}
+
+/// Whether it says that the program was executed without a gain of rights. A
+/// program with pointers of another width than ours does not say so.
+fn is_plain(auxv: &[u8]) -> bool {
+    let (words, _) = auxv.as_chunks::<{ size_of::<usize>() }>();
+    let words: Vec<usize> = words.iter().map(|word| usize::from_ne_bytes(*word)).collect();
+    words.as_chunks::<2>().0.contains(&[AT_SECURE, 0])
 }
 
 /// The kernel fills as much as there is room for in one go, and a start waits
@@ -291,9 +330,26 @@ mod tests {
 
     #[test]
     fn the_brand_needs_both_workload_and_run_directory() {
-        let brand = Brand::new("a", Path::new("/run/x"));
+        let brand = Brand::new("a", Path::new("/run/x"), None);
         assert!(brand.is_on(b"PATH=/bin\0HOMEOSTAT_RUN=/run/x\0HOMEOSTAT_WORKLOAD=a\0"));
         assert!(!brand.is_on(b"HOMEOSTAT_RUN=/run/y\0HOMEOSTAT_WORKLOAD=a\0"));
         assert!(!brand.is_on(b"HOMEOSTAT_RUN=/run/x\0HOMEOSTAT_WORKLOAD=ab\0"));
+    }
+
+    #[test]
+    fn each_user_that_a_process_could_act_as_is_read() {
+        let status = b"Name:\tsleep\nUmask:\t0022\nUid:\t1000\t0\t0\t1001\nGid:\t1\t1\t1\t1\n";
+        assert_eq!(users(status), Some([1000, 0, 0, 1001]));
+        assert_eq!(users(b"Name:\tsleep\n"), None);
+    }
+
+    #[test]
+    fn what_was_executed_with_a_gain_of_rights_is_not_plain() {
+        let auxv = |words: [usize; 6]| words.map(usize::to_ne_bytes).concat();
+        assert!(is_plain(&auxv([6, 4096, 23, 0, 0, 0])));
+        assert!(!is_plain(&auxv([6, 4096, 23, 1, 0, 0])));
+        assert!(!is_plain(&auxv([6, 23, 0, 0, 0, 0])));
+        let me = fs::read("/proc/self/auxv").expect("own auxv");
+        assert!(is_plain(&me));
     }
 }

@@ -30,6 +30,9 @@ pub struct Spec {
     pub workload: String,
     /// The daemon's run directory, which brands the workload's processes.
     pub run: PathBuf,
+    /// Who the workload runs as, by number, where that is not the daemon's user.
+    #[serde(default)]
+    pub user: Option<u32>,
     pub place: Place,
     pub attempt: AttemptId,
     pub stop_deadline_ms: u64,

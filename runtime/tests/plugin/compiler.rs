@@ -77,7 +77,7 @@ fn it_is_confined_before_it_reads_a_byte() {
         line[name.len()..].split_whitespace().next().unwrap().to_owned()
     };
     assert_eq!(limit("Max file size"), "0");
-    assert_eq!(limit("Max open files"), "3");
+    assert_eq!(limit("Max open files"), "0");
     assert_eq!(limit("Max core file size"), "0");
     assert_eq!(limit("Max cpu time"), "120");
     assert_eq!(limit("Max address space"), (512u64 << 20).to_string());

@@ -1,5 +1,9 @@
 //! The life of a detector: answers, faults, and what follows them.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use homeostat::config::PluginConfig;
 use homeostat::model::{AfterFault, TargetId, Value};
 use homeostat::plugin::{Busy, CodeOrigin, Detector, Host, PluginEvent};
@@ -20,6 +24,7 @@ const LAST_WORDS: f64 = 9.0;
 const LONG_MESSAGE: f64 = 10.0;
 const LARGE_CHECKPOINT: f64 = 11.0;
 const NO_TEXT: f64 = 12.0;
+const WORK: f64 = 14.0;
 
 struct Story {
     rig: Rig,
@@ -72,6 +77,17 @@ impl Story {
         self.rig.hear_fault()
     }
 
+    /// A frame that it is working on when this returns.
+    fn work(&mut self) {
+        let before = self.detector.stats().lines_left_out;
+        self.order(WORK);
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.detector.stats().lines_left_out == before {
+            assert!(Instant::now() < until, "it never begins");
+            std::thread::yield_now();
+        }
+    }
+
     /// How many frames its state remembers, this one included.
     fn frames_seen(&mut self) -> i64 {
         self.order(FIND);
@@ -92,7 +108,8 @@ fn it_says_what_it_wants_is_bound_and_answers_each_frame() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(story.detector.observe(frame(1, FIND, 0.0)), Err(Busy::NotReady));
+    let untaken = story.detector.observe(frame(1, FIND, 0.0)).unwrap_err();
+    assert_eq!((untaken.why, untaken.frame), (Busy::NotReady, frame(1, FIND, 0.0)));
     story.detector.bind(series());
     story.order(FIND);
     let PluginEvent::Report { seq, report, .. } = story.rig.hear() else { panic!() };
@@ -121,7 +138,8 @@ fn a_frame_of_another_shape_is_not_handed_on() {
     story.ready();
     let mut bad = frame(1, SILENT, 0.0);
     bad.values.push(0.0);
-    assert!(matches!(story.detector.observe(bad), Err(Busy::Shape { .. })));
+    let untaken = story.detector.observe(bad).unwrap_err();
+    assert!(matches!(untaken.why, Busy::Shape { .. }));
     story.order(SILENT);
     story.rig.hear_report();
 }
@@ -155,6 +173,43 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
     story.ready();
     story.order(SILENT);
     story.rig.hear_report();
+}
+
+/// A daemon that stands still has not used its plugins' time up.
+#[test]
+fn an_endless_loop_is_charged_for_what_it_had_of_the_processor() {
+    const CHILD: &str = "HOMEOSTAT_TEST_LOOPS";
+    const NAME: &str = "detector::an_endless_loop_is_charged_for_what_it_had_of_the_processor";
+    let deadline = Duration::from_millis(1_000);
+    if std::env::var_os(CHILD).is_some() {
+        let mut story = Story::plain(|config| config.deadline_ms = 1_000);
+        story.ready();
+        let began = Instant::now();
+        story.order(LOOP);
+        eprintln!("it loops");
+        story.rig.hear_fault();
+        return eprintln!("stopped after {} ms", began.elapsed().as_millis());
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line == "it loops"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let still = deadline * 3 / 2;
+    std::thread::sleep(still);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let stopped = said.find_map(|line| {
+        line.strip_prefix("stopped after ")?.strip_suffix(" ms")?.parse::<u64>().ok()
+    });
+    assert!(child.wait().unwrap().success());
+    let stopped = Duration::from_millis(stopped.expect("it says when"));
+    assert!(stopped >= still + deadline * 9 / 10, "{stopped:?}");
 }
 
 #[test]
@@ -222,6 +277,18 @@ fn a_finding_about_a_stranger_is_a_fault() {
 }
 
 #[test]
+fn a_finding_restored_about_a_target_of_the_file_is_none_about_a_stranger() {
+    let rig = Rig::new();
+    rig.checkpoints.put(&[1, 0, 0, 0]);
+    let mut story = Story::begin(rig, &guest::resumable(), "detector-resumable", |config| {
+        config.judges = [TargetId::workload("zz")].into();
+    });
+    story.ready();
+    story.order(FOREIGN);
+    assert_eq!(story.rig.hear_report().findings[0].target, TargetId::workload("zz"));
+}
+
+#[test]
 fn it_may_say_so_much_and_the_rest_is_counted() {
     let mut story = Story::plain(|_| ());
     story.ready();
@@ -270,6 +337,25 @@ fn its_state_survives_a_trap_and_a_restart_of_the_daemon() {
     story.seq = seq;
     story.ready();
     assert_eq!(story.frames_seen(), 4);
+}
+
+#[test]
+fn what_the_frame_in_hand_taught_it_is_kept_at_a_stop() {
+    let mut story = Story::resumable(|_| ());
+    story.ready();
+    story.work();
+    story.detector.stop();
+    assert_eq!(story.rig.checkpoints.stored(), Some(vec![1, 0, 0, 0]));
+}
+
+#[test]
+fn what_it_learnt_is_kept_when_nobody_listens_any_more() {
+    let mut story = Story::resumable(|_| ());
+    story.ready();
+    story.work();
+    story.rig.deafen();
+    story.detector.stop();
+    assert_eq!(story.rig.checkpoints.stored(), Some(vec![1, 0, 0, 0]));
 }
 
 #[test]
@@ -340,7 +426,8 @@ fn fault_upon_fault_backs_off_and_ends_in_quarantine() {
             AfterFault::Quarantined,
         ]
     );
-    assert_eq!(story.detector.observe(frame(9, SILENT, 0.0)), Err(Busy::Quarantined));
+    let untaken = story.detector.observe(frame(9, SILENT, 0.0)).unwrap_err();
+    assert_eq!(untaken.why, Busy::Quarantined);
     story.detector.stop();
     story.rig.hear_silence();
 }

@@ -6,6 +6,7 @@
 ;;   8 poison its state: every frame after this one traps
 ;;   9 last words, then trap         10 a message of 100 kB
 ;;   11 from now on a checkpoint too large      12 a message that is no text
+;;   14 log a thousand lines, then work for a while
 ;; Its state is the count of frames; restore traps on 13 and refuses other
 ;; sizes than four bytes. Configuration: `r...` is refused, `t...` traps.
 (module
@@ -155,6 +156,12 @@
         (return (call $many
           (i32.trunc_sat_f64_u (f64.load offset=8 (local.get $values)))))))
     (if (i32.eq (local.get $order) (i32.const 6)) (then (call $flood)))
+    (if (i32.eq (local.get $order) (i32.const 14))
+      (then
+        (call $flood)
+        (loop $on
+          (local.set $order (i32.add (local.get $order) (i32.const 1)))
+          (br_if $on (i32.lt_u (local.get $order) (i32.const 30000000))))))
     (if (i32.eq (local.get $order) (i32.const 7))
       (then
         (call $finding (i32.const 1072) (i32.const 11))

@@ -71,6 +71,7 @@ impl Rig {
             grants: Default::default(),
             config: String::new(),
             targets: vec!["workload:*".into()],
+            judges: Default::default(),
             period_ms: 1_000,
             deadline_ms: 5_000,
             memory_max_bytes: 4 << 20,
@@ -113,6 +114,11 @@ impl Rig {
             PluginEvent::Decision { result, .. } => result,
             other => panic!("wanted a Decision, heard {other:?}"),
         }
+    }
+
+    /// As when the driver has ended.
+    pub fn deafen(&mut self) {
+        self.ears.close();
     }
 
     /// Nothing more is said: every sender but ours is gone.

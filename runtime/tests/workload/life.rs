@@ -225,3 +225,39 @@ async fn eventually_async(what: &str, holds: impl Fn() -> bool) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }
+
+/// As when every name look-up of the daemon hangs.
+#[test]
+fn nothing_of_a_workload_waits_for_a_thread_of_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(move || hangs.recv());
+        let rig = Rig::with("echo up; exec sleep 1000", |config, _| {
+            config.user = rustix::process::getuid().is_root().then(|| "root".into());
+        });
+        let mut rig = in_time(rig).await;
+        let pid = in_time(rig.start(1)).await;
+        rig.line("up").await;
+        let shim = rig.status().shim_pid.expect("a shim");
+        rig.workloads = None;
+        kill(shim, Signal::KILL);
+        eventually("it is gone", || !alive(shim));
+        in_time(rig.open()).await;
+        assert_eq!(rig.status().pid, Some(pid), "adopted");
+        let shim = rig.status().shim_pid.expect("another shim");
+        kill(shim, Signal::STOP);
+        in_time(rig.workloads().stop("a")).await.expect("stopped");
+        assert!(!alive(pid));
+    });
+    drop(release);
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let deadline = std::time::Duration::from_secs(30);
+    tokio::time::timeout(deadline, work).await.expect("it does not wait for the thread")
+}

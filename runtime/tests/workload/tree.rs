@@ -85,6 +85,40 @@ async fn a_stray_process_of_an_earlier_attempt_forbids_a_start_until_it_is_stopp
 }
 
 #[tokio::test]
+async fn a_stranger_that_carries_the_brand_hinders_no_start_and_is_left_alone() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("only root can become somebody else");
+        return;
+    }
+    let mut rig = Rig::with("echo up; exec sleep 1000", |config, _| {
+        config.user = Some("daemon".into());
+    })
+    .await;
+    // `daemon` is user 1, and nobody here is user 64000.
+    let mut stranger = branded(&rig, 64_000);
+    rig.start(1).await;
+    rig.line("up").await;
+    rig.workloads().stop("a").await.expect("stopped");
+    // Its own user is believed.
+    let mut stray = branded(&rig, 1);
+    let refused = rig.workloads().start("a", attempt(2)).await.expect_err("refused");
+    assert!(refused.to_string().contains(&stray.id().to_string()), "{refused}");
+    rig.open().await;
+    rig.workloads().stop("a").await.expect("swept");
+    stray.wait().expect("it was killed");
+    assert!(alive(stranger.id()));
+    stranger.kill().expect("killed");
+    stranger.wait().expect("gone");
+}
+
+fn branded(rig: &Rig, user: u32) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
+    let mut sleep = std::process::Command::new("/bin/sleep");
+    sleep.arg("1000").env("HOMEOSTAT_WORKLOAD", "a").env("HOMEOSTAT_RUN", &rig.paths.run);
+    sleep.uid(user).spawn().expect("a process")
+}
+
+#[tokio::test]
 async fn a_hanging_shim_hinders_no_stop() {
     let mut rig = Rig::new("echo up; exec sleep 1000").await;
     let pid = rig.start(1).await;

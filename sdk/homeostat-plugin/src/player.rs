@@ -49,6 +49,7 @@ impl Stage {
             grants: manifest.actions.iter().cloned().collect(),
             config: String::new(),
             targets: vec!["*".into()],
+            judges: Default::default(),
             period_ms: 1_000,
             deadline_ms: DEADLINE_MS,
             memory_max_bytes: manifest.limits.memory_bytes,

@@ -12,7 +12,7 @@ fn series(target: &str) -> Series {
 }
 
 fn known() -> Known {
-    let mut known = Known::new(vec!["workload:*".into()]);
+    let mut known = Known::of(vec!["workload:*".into()], []);
     known.bound(&[series("workload:a"), series("box")]);
     known
 }
@@ -118,6 +118,22 @@ fn a_line_makes_its_target_known_for_good() {
     let about = types::Finding { target: "workload:b".into(), ..finding() };
     let raw = types::Report { findings: vec![about], unjudged: vec![] };
     assert!(report(raw, &known).is_ok());
+}
+
+#[test]
+fn what_was_latched_about_a_target_that_has_said_nothing_yet_is_not_foreign() {
+    let file = ["link:eth0", "external:cam"].map(TargetId::from_text);
+    let mut known = Known::of(vec!["link:*".into(), "external:cam".into()], file);
+    known.bound(&[]);
+    let about = |target: &str| types::Report {
+        findings: vec![types::Finding { target: target.into(), series: vec![], ..finding() }],
+        unjudged: vec!["link:eth0".into()],
+    };
+    for target in ["link:eth0", "external:cam"] {
+        let report = report(about(target), &known).unwrap();
+        assert_eq!(report.unjudged, [TargetId::from_text("link:eth0")], "{target}");
+    }
+    assert!(report(about("link:eth1"), &known).is_err());
 }
 
 #[test]

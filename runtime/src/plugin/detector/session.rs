@@ -7,6 +7,7 @@
 use super::super::answer::Known;
 use super::super::fault::Fault;
 use super::live::Live;
+use crate::config::PluginConfig;
 use crate::model::{Frame, Report, Series};
 
 /// One instance. After a [`Fault`] it is of no more use: drop it.
@@ -16,8 +17,8 @@ pub struct Session {
 }
 
 impl Session {
-    pub(in super::super) fn new(live: Live, targets: Vec<String>) -> Self {
-        Self { live, known: Known::new(targets) }
+    pub(in super::super) fn new(live: Live, config: &PluginConfig) -> Self {
+        Self { live, known: Known::new(config) }
     }
 
     /// Returns the selectors of the series that it wants.

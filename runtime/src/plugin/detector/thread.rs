@@ -63,7 +63,7 @@ impl Life {
             mailbox: mailbox.clone(),
             events,
             supervision: Supervision::new(Policy::of(config)),
-            known: Known::new(config.targets.clone()),
+            known: Known::new(config),
             saves: Saves {
                 store,
                 every_ms: config.checkpoint_ms,
@@ -138,6 +138,7 @@ impl Life {
                 Next::Bind(series) => live.bind(series, &mut self.known)?,
                 Next::Job(frame) => {
                     if self.observe(&mut live, frame)?.is_err() {
+                        self.save_at_last(live);
                         return Ok(Stopped);
                     }
                 }
@@ -205,7 +206,6 @@ impl Life {
         if !self.pre.is_resumable() || !self.saves.unsaved {
             return;
         }
-        self.plugin.go_on();
         if let Err(fault) = self.save(&mut live) {
             tracing::warn!(plugin = self.plugin.name, "no last checkpoint: {fault}");
         }

@@ -1,7 +1,7 @@
 //! What is told of a workload, and kept.
 
+use super::Process;
 use super::life::{Life, Live};
-use super::{Process, blocking};
 use crate::model::view::WorkloadState;
 use crate::model::{AttemptId, ExitStatus};
 use crate::workload::record::ExitRecord;
@@ -55,7 +55,9 @@ impl Process {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            if let Err(err) = blocking(move || history.write(&place)).await {
+            // Nobody waits for it, and at the end of the daemon the runtime does.
+            let written = tokio::task::spawn_blocking(move || history.write(&place)).await;
+            if let Err(err) = written.map_err(std::io::Error::other).flatten() {
                 tracing::warn!(%err, "the history of a workload cannot be written");
             }
         }));

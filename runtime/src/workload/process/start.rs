@@ -8,6 +8,7 @@ use super::{Life, Process, blocking};
 use crate::model::AttemptId;
 use crate::workload::link::LinkError;
 use crate::workload::settle::Settled;
+use crate::workload::tree::Brand;
 use crate::workload::user::{self, User};
 use crate::workload::wire::{Cause, Launch};
 use crate::workload::{WorkloadError, WorkloadEvent};
@@ -28,6 +29,8 @@ impl Process {
         }
         self.is_empty = false;
         let launch = self.launch().await?;
+        self.user = launch.user.as_ref().map(|user| user.uid);
+        self.brand = Brand::new(&workload, &self.settings.run, self.user);
         let spec = self.spec(attempt, Some(launch));
         match self.settings.program.start(&spec).await {
             Ok((link, hello)) => {
