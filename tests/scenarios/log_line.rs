@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use homeostat::model::{Event, Finding, TargetId};
 use homeostat_tests::plan::path;
@@ -103,4 +104,36 @@ fn what_a_line_said_outlives_the_daemon_that_heard_it() {
         .into_iter()
         .find(|record| matches!(record.event, Event::FindingCleared { .. }));
     assert_eq!(cleared, None, "the line does not come twice");
+}
+
+/// A pretend `journalctl`: it says one line and ends; asked for what is behind
+/// that line, it says another and stays.
+fn journalctl(folder: &Path) -> PathBuf {
+    let path = folder.join("journalctl");
+    let text = "#!/bin/sh\ncase \"$*\" in\n\
+        *--unit=disk.service*--after-cursor=*|*--after-cursor=c1*--unit=disk.service*)\n\
+        echo '{\"__CURSOR\":\"c2\",\"PRIORITY\":\"3\",\"MESSAGE\":\"sdb: I/O error\"}'\n\
+        exec sleep 1000;;\n\
+        *--lines=0*) echo '{\"__CURSOR\":\"c1\",\"PRIORITY\":\"6\",\"MESSAGE\":\"sda: all is well\"}';;\n\
+        esac\n";
+    fs::write(&path, text).expect("the story's folder can be written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    path
+}
+
+#[test]
+fn what_journalctl_tells_is_heard_and_goes_on_behind_its_end() {
+    let plan = Plan::bare().detector("threshold", rule("disks", "I/O error"));
+    let program = journalctl(plan.path());
+    let house = plan
+        .with(|settings| {
+            settings
+                .set("source.journalctl", path(&program))
+                .push("journal", json!({ "name": "disks", "units": ["disk.service"] }));
+        })
+        .raise();
+    let finding = until_raised(&house);
+    assert_eq!(finding.target, TargetId::the_box());
+    assert!(finding.message.contains("sdb: I/O error"), "{}", finding.message);
+    house.check();
 }
