@@ -56,7 +56,9 @@ impl Driver {
                 {
                     WORKLOAD_START
                 }
-                (false, Some(WorkloadState::Running)) => WORKLOAD_STOP,
+                (false, Some(WorkloadState::Running)) if self.is_told(&workload.name) => {
+                    WORKLOAD_STOP
+                }
                 _ => continue,
             };
             let Some(spec) = config.catalogue.get(action) else { continue };
@@ -77,6 +79,13 @@ impl Driver {
             // A refusal is written down, and this is looked at again.
             let _ = self.propose(&Origin::Desired, None, proposal);
         }
+    }
+
+    /// What others began is not stopped before they were heard: their word may be
+    /// on its way.
+    fn is_told(&self, workload: &str) -> bool {
+        let attempt = self.workloads.get(workload).and_then(|status| status.attempt);
+        attempt.is_none_or(|id| !id.is_of_others() || self.memory.runs.get(workload) == Some(&id))
     }
 
     /// What a healer took in hand, and left down half-way, is its own to start:

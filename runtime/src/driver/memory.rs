@@ -19,6 +19,8 @@ pub struct Memory {
     pub paused: Option<Pause>,
     /// Age of the box when each workload was last started.
     pub started_age_ms: BTreeMap<String, u64>,
+    /// The last run of each workload that was written down.
+    pub runs: BTreeMap<String, AttemptId>,
     /// The last fault staged on each target.
     pub drills: BTreeMap<TargetId, Drill>,
     /// Age of the newest record.
@@ -38,7 +40,11 @@ impl Memory {
             | Event::EffectObserved { incident: Some(incident), attempt, outcome } => {
                 self.stopped_for_good(*incident, *attempt, outcome);
             }
-            Event::WorkloadStarted { workload, .. } => {
+            Event::WorkloadAdopted { workload, attempt, .. } => {
+                self.runs.insert(workload.clone(), *attempt);
+            }
+            Event::WorkloadStarted { workload, attempt, .. } => {
+                self.runs.insert(workload.clone(), *attempt);
                 self.started_age_ms.insert(workload.clone(), record.at.age_ms);
             }
             Event::Paused { until_age_ms, .. } => {

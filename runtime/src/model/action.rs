@@ -90,6 +90,10 @@ impl AttemptId {
         let digits = &run[..run.len().min(13)];
         Self { birth: 0, seq: u64::from_str_radix(digits, 16).unwrap_or(0) }
     }
+
+    pub fn is_of_others(self) -> bool {
+        self.birth == 0
+    }
 }
 
 impl fmt::Display for AttemptId {

@@ -107,7 +107,13 @@ impl Journal {
             let woken = match more {
                 More::Yes => around.halt.pause(Duration::ZERO),
                 More::Dry => around.halt.until_readable(&out, until_said),
-                More::No => return Ok(Open::Yes),
+                More::No => {
+                    // A cursor that it cannot find any more would be asked for for ever.
+                    if running.0.wait()?.code().is_some_and(|code| code != 0) {
+                        self.cursor = None;
+                    }
+                    return Ok(Open::Yes);
+                }
             };
             if woken == Woken::Ended {
                 return Ok(Open::No);

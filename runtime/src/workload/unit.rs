@@ -50,8 +50,9 @@ pub struct Unit {
     state: Option<UnitState>,
     /// Jobs that we asked for.
     ours: BTreeSet<String>,
-    /// Others asked for something since the last look that found a change.
-    others: bool,
+    /// Jobs of others that are not over. What they make of the unit is looked at
+    /// when they are: a restart is down for a moment, and not stopped.
+    others: BTreeSet<String>,
     stopping: bool,
     retry_at: Instant,
     retry_in: Duration,
@@ -82,7 +83,7 @@ impl Unit {
             manager: None,
             state: None,
             ours: BTreeSet::new(),
-            others: false,
+            others: BTreeSet::new(),
             stopping: false,
             retry_at: Instant::now(),
             retry_in: RECONNECT,
@@ -160,6 +161,7 @@ impl Unit {
     fn lose(&mut self, why: &str) {
         tracing::warn!(unit = self.unit, why, "systemd cannot be reached");
         self.manager = None;
+        self.others.clear();
         self.retry_at = Instant::now() + self.retry_in;
         self.retry_in = (self.retry_in * 2).min(RECONNECT_MAX);
         self.detail = format!("systemd cannot be reached: {why}");
@@ -168,27 +170,45 @@ impl Unit {
 
     async fn hear(&mut self, signal: Option<Signal>) {
         match signal {
-            Some(Signal::Changed | Signal::JobRemoved { .. }) => {
-                let who = if self.others { Who::Others } else { Who::Nobody };
-                if let Err(error) = self.look(who).await {
-                    self.lose(&error.to_string());
-                }
+            Some(Signal::JobNew { job }) => self.begun(job),
+            Some(Signal::JobRemoved { job, .. }) => {
+                let who = if self.others.remove(&job) { Who::Others } else { Who::Nobody };
+                self.look_or_lose(who).await;
             }
-            Some(Signal::JobNew { job }) => self.others |= !self.ours.contains(&job),
+            Some(Signal::Changed) if self.others.is_empty() => {
+                self.look_or_lose(Who::Nobody).await;
+            }
+            Some(Signal::Changed) => {}
             None => self.lose("its connection is closed"),
+        }
+    }
+
+    fn begun(&mut self, job: String) {
+        if !self.ours.contains(&job) {
+            self.others.insert(job);
+        }
+    }
+
+    async fn look_or_lose(&mut self, who: Who) {
+        if let Err(error) = self.look(who).await {
+            self.lose(&error.to_string());
         }
     }
 
     /// Reads the unit's state and tells what is new in it.
     async fn look(&mut self, who: Who) -> Result<(), ManagerError> {
         let Some(manager) = &self.manager else { return Ok(()) };
-        let now = manager.state().await?;
+        let mut now = manager.state().await?;
+        let mut who = who;
+        if who == Who::Nobody && !self.kept.clone().take(&now, who).is_empty() {
+            let Some(found) = self.who_did_it(&mut now).await? else { return Ok(()) };
+            who = found;
+        }
         let before = self.kept.clone();
         for told in self.kept.take(&now, who) {
             self.tell(told, now.main_pid);
         }
         if self.kept != before {
-            self.others = false;
             self.save().await;
         }
         self.detail = match (now.load.as_str(), self.kept.exit) {
@@ -200,6 +220,25 @@ impl Unit {
         self.state = Some(now);
         self.publish();
         Ok(())
+    }
+
+    /// A state may be read before the signal that somebody asked for it has come:
+    /// systemd answers at once and signals when it has a moment. It had one before
+    /// it answers again. None while a job of others goes on.
+    async fn who_did_it(&mut self, now: &mut UnitState) -> Result<Option<Who>, ManagerError> {
+        let Some(manager) = &mut self.manager else { return Ok(None) };
+        *now = manager.state().await?;
+        let mut who = Who::Nobody;
+        while let Some(signal) = manager.job_now().await {
+            match signal {
+                Signal::JobNew { job } if !self.ours.contains(&job) => {
+                    self.others.insert(job);
+                }
+                Signal::JobRemoved { job, .. } if self.others.remove(&job) => who = Who::Others,
+                Signal::JobNew { .. } | Signal::JobRemoved { .. } | Signal::Changed => {}
+            }
+        }
+        Ok(self.others.is_empty().then_some(who))
     }
 
     fn tell(&mut self, told: Told, pid: Option<u32>) {
@@ -328,10 +367,14 @@ impl Unit {
                     true
                 }
                 Some(Signal::JobNew { job: new }) => {
-                    self.others |= !self.ours.contains(&new);
+                    self.begun(new);
                     continue;
                 }
-                Some(_) => Instant::now() >= deadline,
+                Some(Signal::JobRemoved { job: removed, .. }) => {
+                    self.others.remove(&removed);
+                    Instant::now() >= deadline
+                }
+                Some(Signal::Changed) => Instant::now() >= deadline,
             };
             self.look_now().await?;
             if over || self.state.as_ref().is_some_and(&done) {

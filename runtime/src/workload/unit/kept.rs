@@ -123,11 +123,14 @@ impl Kept {
         self.wanted = match who {
             Who::We | Who::Others => true,
             Who::Nobody => false,
-            // A crash leaves a failed unit behind; a clean end was somebody's wish.
-            Who::Unwatched => clean,
+            // A crash leaves a failed unit behind; a clean end was somebody's wish,
+            // and so was another run in its place.
+            Who::Unwatched => clean || now.is_up(),
         };
         Some(match (who, self.wanted) {
-            (Who::Others | Who::Unwatched, true) => Told::StoppedByOthers { attempt, status },
+            (Who::Others | Who::Unwatched, true) if !now.is_up() => {
+                Told::StoppedByOthers { attempt, status }
+            }
             (_, wanted) => Told::Exited { attempt, status, wanted },
         })
     }
@@ -235,9 +238,10 @@ mod tests {
         assert_eq!(
             kept.take(&up("b"), Who::Others),
             [
-                Told::StoppedByOthers { attempt: ours(1), status },
+                Told::Exited { attempt: ours(1), status, wanted: true },
                 Told::StartedByOthers(AttemptId::of_others("b")),
-            ]
+            ],
+            "a restart is nobody's wish that it be stopped"
         );
     }
 

@@ -184,6 +184,20 @@ impl Manager {
         }
     }
 
+    /// A job's beginning or end that has come already.
+    pub async fn job_now(&mut self) -> Option<Signal> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = next(&mut self.jobs) => message?.ok()?,
+                () = std::future::ready(()) => return None,
+            };
+            if let Some(signal) = self.read(&message) {
+                return Some(signal);
+            }
+        }
+    }
+
     fn read(&self, message: &Message) -> Option<Signal> {
         let header = message.header();
         let body = message.body();
