@@ -5,6 +5,7 @@
 //! not be measured says why, and counts as a miss.
 
 mod call;
+mod control;
 mod copies;
 mod cpu;
 mod journal;
@@ -34,6 +35,7 @@ const MEASURES: &[Measure] = &[
     Measure { name: "cpu", run: cpu::rows },
     Measure { name: "repair", run: repair::rows },
     Measure { name: "peer", run: peer::rows },
+    Measure { name: "peer control", run: control::rows },
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use model_server::moment::Moment;
 use crate::repair::{SUCCESSOR, until_life};
 use crate::row::{Row, percentile};
 
+/// monit looks at no port for so long after a start. Half a minute, if it is
+/// not told otherwise; this much the servers here may take.
+pub const MONIT_START_S: u64 = 5;
 /// monit takes a cycle or two over each.
 const KILLS: usize = 20;
 
@@ -28,7 +31,7 @@ struct Peer {
 
 const PEERS: &[Peer] = &[
     Peer { name: "supervisord", start: supervisord },
-    Peer { name: "monit, cycle 1 s", start: monit },
+    Peer { name: "monit, cycle 1 s", start: |folder, program| monit(folder, program, "") },
 ];
 
 pub fn rows() -> Result<Vec<Row>> {
@@ -67,29 +70,29 @@ fn killed(peer: &Peer) -> Result<Vec<f64>> {
 }
 
 /// With all that it started; gone with the value.
-struct Supervisor<'f> {
+pub struct Supervisor {
     child: Child,
-    folder: &'f Path,
+    folder: PathBuf,
 }
 
-impl<'f> Supervisor<'f> {
-    fn start(mut command: Command, folder: &'f Path) -> Result<Self> {
+impl Supervisor {
+    pub fn start(mut command: Command, folder: &Path) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("{program} is not installed"))?;
-        Ok(Self { child, folder })
+        Ok(Self { child, folder: folder.to_owned() })
     }
 }
 
-impl Drop for Supervisor<'_> {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        sweep(self.folder);
+        sweep(&self.folder);
     }
 }
 
-fn supervisord(folder: &Path, program: &str) -> Result<Command> {
+pub fn supervisord(folder: &Path, program: &str) -> Result<Command> {
     let config = folder.join("supervisord.conf");
     let own = folder.display();
     fs::write(
@@ -105,21 +108,31 @@ fn supervisord(folder: &Path, program: &str) -> Result<Command> {
 }
 
 /// monit starts what goes into the background by itself and leaves a pid file.
-fn monit(folder: &Path, program: &str) -> Result<Command> {
-    let (config, start) = (folder.join("monitrc"), folder.join("start"));
+/// `checks` are lines of its own language.
+pub fn monit(folder: &Path, program: &str, checks: &str) -> Result<Command> {
+    let file = |name: &str| folder.join(name);
     let own = folder.display();
-    fs::write(&start, format!("#!/bin/sh\n{program} &\necho $! > {own}/w.pid\n"))?;
-    fs::write(
-        &config,
-        format!(
-            "set daemon 1\nset pidfile {own}/pid\nset idfile {own}/id\nset statefile {own}/state\n\
-             check process w with pidfile {own}/w.pid\n  start program = \"{own}/start\"\n"
-        ),
-    )?;
-    for (file, mode) in [(&config, 0o700), (&start, 0o755)] {
-        fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
-    }
+    // Two seconds to end by itself, which is what our own workloads get here.
+    let stop = format!(
+        "#!/bin/sh\npid=$(cat {own}/w.pid)\nkill $pid\nfor _ in $(seq 20); do\n  \
+         kill -0 $pid 2>/dev/null || exit 0\n  sleep 0.1\ndone\nkill -9 $pid\n"
+    );
+    let config = format!(
+        "set daemon 1\nset pidfile {own}/pid\nset idfile {own}/id\nset statefile {own}/state\n\
+         check process w with pidfile {own}/w.pid\n  start program = \"{own}/start\" \
+         with timeout {MONIT_START_S} seconds\n  \
+         stop program = \"{own}/stop\"\n{checks}\n"
+    );
+    write(&file("start"), 0o755, &format!("#!/bin/sh\n{program} &\necho $! > {own}/w.pid\n"))?;
+    write(&file("stop"), 0o755, &stop)?;
+    write(&file("monitrc"), 0o700, &config)?;
     let mut command = Command::new("monit");
-    command.arg("-I").arg("-c").arg(config);
+    command.arg("-I").arg("-c").arg(file("monitrc"));
     Ok(command)
+}
+
+pub fn write(file: &Path, mode: u32, text: &str) -> Result<()> {
+    fs::write(file, text)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+    Ok(())
 }
