@@ -22,6 +22,7 @@ mod healer_misbehaves;
 mod intent;
 mod journal_damaged;
 mod log_line;
+mod modbus;
 mod observe;
 mod operator_command;
 mod package_refused;
