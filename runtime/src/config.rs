@@ -11,6 +11,7 @@ mod drill;
 mod entry;
 mod machine;
 mod mistake;
+mod modbus;
 mod probe;
 mod reader;
 mod remedy;
@@ -217,6 +218,54 @@ pub enum SensorKind {
         pointer: Option<String>,
         timeout_ms: u64,
     },
+    /// What a device tells by Modbus TCP.
+    Modbus { address: String, point: ModbusPoint, timeout_ms: u64 },
+}
+
+/// Where in a device a value is, and how it is written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModbusPoint {
+    pub unit_id: u8,
+    pub table: ModbusTable,
+    /// As on the wire, from zero.
+    pub register: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModbusTable {
+    Coil,
+    Discrete,
+    Holding(ModbusType),
+    Input(ModbusType),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModbusType {
+    U16,
+    I16,
+    U32(WordOrder),
+    I32(WordOrder),
+    F32(WordOrder),
+}
+
+impl ModbusTable {
+    /// How many registers, or bits, the value takes.
+    pub fn count(self) -> u16 {
+        match self {
+            Self::Coil | Self::Discrete => 1,
+            Self::Holding(number) | Self::Input(number) => match number {
+                ModbusType::U16 | ModbusType::I16 => 1,
+                ModbusType::U32(_) | ModbusType::I32(_) | ModbusType::F32(_) => 2,
+            },
+        }
+    }
+}
+
+/// Which of two registers comes first: the one with the high word is big.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordOrder {
+    Big,
+    Little,
 }
 
 /// Where a log that is there when the daemon starts is read from.

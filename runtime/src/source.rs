@@ -14,6 +14,7 @@
 //!  source-hardware (a thread) sensors of the board ────┤
 //!  source-sensor (one each)   channels of IIO ─────────┤
 //!  a task per sensor          a command ───────────────┤
+//!  a task per device          Modbus TCP ──────────────┤
 //!  a task per host of a link  a connection ────────────┤
 //!  a task per probe           HTTP, TCP, a command ────┤
 //!                             └ results wait for room ─┼▶ events ──▶ driver
@@ -215,10 +216,10 @@ impl Sources {
             let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
             let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
             let hardware = self.hardware.start(around.clone());
-            let sensors = self.sensors.into_iter().map(|sensor| sensor.start(around.clone()));
             let journals = self.journals.into_iter().map(|it| it.start(around.clone()));
-            let logs = logs.chain(journals);
-            for error in logs.chain(kmsg).chain([hardware]).chain(sensors).filter_map(Result::err) {
+            let lines = logs.chain(journals).chain(kmsg);
+            let threads = lines.chain([hardware]).filter_map(Result::err);
+            for error in threads.chain(Sensor::start_all(self.sensors, &around)) {
                 tracing::error!("not all can be read, a thread could not be started: {error}");
             }
         }

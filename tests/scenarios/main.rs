@@ -25,6 +25,7 @@ mod intent;
 mod journal_damaged;
 mod log_line;
 mod long_day;
+mod modbus;
 mod nagios;
 mod observe;
 mod operator_command;

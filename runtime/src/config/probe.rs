@@ -94,15 +94,7 @@ fn secrets(section: &mut Section<'_>, name: &str, word: Option<ProbeWord>) {
 fn probe_kind(section: &mut Section<'_>, word: Option<ProbeWord>) -> ProbeKind {
     match word {
         Some(ProbeWord::Http) => http(section),
-        Some(ProbeWord::Tcp) => {
-            let text = section.need_text("address", "HOST:PORT", "");
-            if section.has("address")
-                && let Err(hint) = value::check_address(&text.value)
-            {
-                section.note("address", "HOST:PORT", value::quoted(&text.value), hint);
-            }
-            ProbeKind::Tcp { address: text.value }
-        }
+        Some(ProbeWord::Tcp) => ProbeKind::Tcp { address: address(section) },
         Some(ProbeWord::Command) => {
             let perfdata = section.texts("perfdata").unwrap_or_default();
             ProbeKind::Command {
@@ -167,6 +159,17 @@ pub(super) fn url(section: &mut Section<'_>, key: &str) -> String {
         && let Err(hint) = value::check_url(&text.value)
     {
         section.note(key, wanted, value::quoted(&text.value), hint);
+    }
+    text.value
+}
+
+/// Of something that is reached by TCP.
+pub(super) fn address(section: &mut Section<'_>) -> String {
+    let text = section.need_text("address", "HOST:PORT", "");
+    if section.has("address")
+        && let Err(hint) = value::check_address(&text.value)
+    {
+        section.note("address", "HOST:PORT", value::quoted(&text.value), hint);
     }
     text.value
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::document::At;
+use super::modbus::{self, modbus};
 use super::probe::{command, environment, note_kind};
 use super::reader::Section;
 use super::typed::{Defaults, HOUR, MINUTE, Named, SECOND};
@@ -168,10 +169,15 @@ pub(super) fn sensor(section: &mut Section<'_>) -> Named<TypedSensor> {
 enum SensorWord {
     Iio,
     Command,
+    Modbus,
 }
 
 fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
-    let words = [("iio", SensorWord::Iio), ("command", SensorWord::Command)];
+    let words = [
+        ("iio", SensorWord::Iio),
+        ("command", SensorWord::Command),
+        ("modbus", SensorWord::Modbus),
+    ];
     match section.choice("kind", &words) {
         Some(SensorWord::Iio) => SensorKind::Iio {
             device: section.need_text("device", "the name of an IIO device", "").value,
@@ -183,9 +189,11 @@ fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
             pointer: pointer(section),
             timeout_ms: section.duration("timeout", 3 * SECOND, 10..=HOUR),
         },
+        Some(SensorWord::Modbus) => modbus(section),
         None => {
-            note_kind(section, "one of iio, command");
+            note_kind(section, "one of iio, command, modbus");
             section.ignore(&["device", "channel", "command", "env", "pointer"]);
+            section.ignore(&modbus::KEYS);
             section.ignore(&["timeout_s", "timeout_ms"]);
             SensorKind::Iio { device: String::new(), channel: String::new() }
         }

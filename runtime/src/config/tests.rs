@@ -246,8 +246,8 @@ fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
     assert_eq!((press.factor, press.period_ms), (1.0, 2000));
     assert!(matches!(&press.kind, SensorKind::Command { pointer: Some(it), .. } if it == "/bar"));
     for (text, expected) in [
-        ("", "sensor.s.kind: wanted one of iio, command, found nothing"),
-        ("kind = \"modbus\"", "6:8 sensor.s.kind: wanted one of iio, command, found \"modbus\""),
+        ("", "sensor.s.kind: wanted one of iio, command, modbus, found nothing"),
+        ("kind = \"can\"", "6:8 sensor.s.kind: wanted one of iio, command, modbus, found \"can\""),
         ("kind = \"iio\"", "sensor.s.device: wanted the name of an IIO device, found nothing"),
         ("kind = \"command\"\ncommand = [\"x\"]", "a program by its absolute path"),
         (
@@ -264,6 +264,92 @@ fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
     assert!(
         row("[[sensor]]\nname = \"s\"").contains("sensor.s.unit: wanted what it is measured in")
     );
+}
+
+#[test]
+fn a_modbus_sensor_is_a_value_of_a_device_in_one_of_four_tables() {
+    let sensor = |keys: &str| {
+        format!(
+            "[[sensor]]\nname = \"s\"\nunit = \"1\"\nkind = \"modbus\"\n\
+             address = \"plc:502\"\n{keys}"
+        )
+    };
+    let (long, short) = (ModbusType::F32(WordOrder::Little), ModbusType::I16);
+    for (keys, unit_id, table, register, wanted_ms) in [
+        ("table = \"coil\"\nregister = 65535", 1, ModbusTable::Coil, 65_535, 1000),
+        (
+            "table = \"input\"\ntype = \"i16\"\nregister = 65535\nunit_id = 0\ntimeout_s = 2",
+            0,
+            ModbusTable::Input(short),
+            65_535,
+            2000,
+        ),
+        (
+            "table = \"holding\"\ntype = \"f32\"\nword_order = \"little\"\nregister = 0\nunit_id = 255",
+            255,
+            ModbusTable::Holding(long),
+            0,
+            1000,
+        ),
+        (
+            "table = \"input\"\ntype = \"u32\"\nregister = 7",
+            1,
+            ModbusTable::Input(ModbusType::U32(WordOrder::Big)),
+            7,
+            1000,
+        ),
+    ] {
+        let config = good(&format!("{BOX}{}", sensor(keys)));
+        let SensorKind::Modbus { address, point, timeout_ms } = &config.source.sensors[0].kind
+        else {
+            panic!("{keys}")
+        };
+        assert_eq!((address.as_str(), *timeout_ms), ("plc:502", wanted_ms), "{keys}");
+        assert_eq!(*point, ModbusPoint { unit_id, table, register }, "{keys}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_modbus_sensor_is_named() {
+    for (keys, expected) in [
+        ("", "sensor.s.address: wanted HOST:PORT, found nothing"),
+        ("address = \"plc\"", "7:11 sensor.s.address: wanted HOST:PORT, found \"plc\""),
+        ("address = \"plc:0\"", "a port is a number from 1 to 65535"),
+        ("unit_id = 256", "sensor.s.unit_id: wanted a whole number from 0 to 255, found 256"),
+        ("", "sensor.s.table: wanted one of holding, input, coil, discrete, found nothing"),
+        ("table = \"coils\"", "found \"coils\" | did you mean `coil`?"),
+        ("", "sensor.s.register: wanted a whole number from 0 to 65535, found nothing"),
+        ("", "what a manual calls 40001 is holding register 0"),
+        ("register = 65536", "wanted a whole number from 0 to 65535, found 65536"),
+        ("register = -1", "wanted a whole number from 0 to 65535, found -1"),
+        (
+            "table = \"input\"",
+            "sensor.s.type: wanted one of u16, i16, u32, i32, f32, found nothing",
+        ),
+        ("table = \"input\"\ntype = \"u8\"", "one of u16, i16, u32, i32, f32, found \"u8\""),
+        (
+            "table = \"coil\"\ntype = \"u16\"",
+            "sensor.s.type: wanted no type here, found \"u16\" | a coil and a discrete input are",
+        ),
+        (
+            "table = \"input\"\ntype = \"i16\"\nword_order = \"big\"",
+            "sensor.s.word_order: wanted no word_order here, found \"big\" | one register has one",
+        ),
+        (
+            "table = \"input\"\ntype = \"i32\"\nword_order = \"middle\"",
+            "sensor.s.word_order: wanted one of big, little, found \"middle\"",
+        ),
+        (
+            "table = \"input\"\ntype = \"f32\"\nregister = 65535",
+            "sensor.s.register: wanted a whole number from 0 to 65534, found 65535",
+        ),
+        ("timeout_s = 61", "sensor.s.timeout_s: wanted a number of seconds from"),
+        ("pointer = \"/a\"", "sensor.s: wanted a known key, found `pointer`"),
+    ] {
+        let text = format!("[[sensor]]\nname = \"s\"\nunit = \"1\"\nkind = \"modbus\"\n{keys}");
+        let found = row(&text);
+        assert!(found.contains(expected), "wanted\n  {expected}\nfound\n  {found}");
+    }
 }
 
 #[test]

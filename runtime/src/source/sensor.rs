@@ -1,9 +1,12 @@
-//! Sensors that the configuration names: a number that a command writes, or a
-//! channel of Linux's industrial I/O. Each feeds one series, `sensor.NAME`.
+//! Sensors that the configuration names: a number that a command writes, a
+//! channel of Linux's industrial I/O, or what a device tells by Modbus. Each
+//! feeds one series, `sensor.NAME`.
 //!
 //! Invariant: one reading at a time, and one that fails or hangs costs its own
-//! series only: a command has its timeout, a channel a thread of its own.
+//! series only: a command and a request have their timeout, a channel a thread of
+//! its own.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::iio::Channel;
+use self::modbus::Device;
 use super::ended;
 use super::halt::Woken;
 use super::line::Around;
@@ -23,6 +27,7 @@ use crate::model::{Batch, SeriesId};
 use crate::program::{End, Heard, Program};
 
 mod iio;
+mod modbus;
 
 pub(super) struct Sensor {
     config: SensorConfig,
@@ -37,7 +42,7 @@ impl Sensor {
         let name = format!("sensor.{}", config.name);
         let channel = match &config.kind {
             SensorKind::Iio { device, channel } => Some(Channel::new(sys_root, device, channel)),
-            SensorKind::Command { .. } => None,
+            SensorKind::Command { .. } | SensorKind::Modbus { .. } => None,
         };
         Self {
             series: registry.add(&name, &config.unit, &config.target, &[]),
@@ -47,8 +52,18 @@ impl Sensor {
         }
     }
 
-    /// Call it inside a tokio runtime.
-    pub(super) fn start(mut self, around: Around) -> io::Result<()> {
+    /// Starts all of them; gives what could not be started. Call it inside a tokio
+    /// runtime.
+    pub(super) fn start_all(sensors: Vec<Self>, around: &Around) -> Vec<io::Error> {
+        let (devices, others) = Device::split(sensors);
+        for device in devices {
+            tokio::spawn(device.watch(around.clone()));
+        }
+        let start = |sensor: Self| sensor.start(around.clone()).err();
+        others.into_iter().filter_map(start).collect()
+    }
+
+    fn start(mut self, around: Around) -> io::Result<()> {
         match self.channel.take() {
             Some(channel) => {
                 std::thread::Builder::new().name("source-sensor".into()).spawn(move || {
@@ -101,7 +116,7 @@ impl Sensor {
         }
     }
 
-    fn tell(&mut self, reading: io::Result<f64>, around: &Around) -> Open {
+    fn tell<E: Display>(&mut self, reading: Result<f64, E>, around: &Around) -> Open {
         match self.said.note(reading) {
             Some(reading) => {
                 let values = vec![(self.series, reading * self.config.factor)];

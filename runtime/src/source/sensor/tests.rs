@@ -87,8 +87,8 @@ fn a_number_is_plain_or_where_the_pointer_leads() {
     assert_eq!(error, "there is no number at /a/b in what its command wrote");
 }
 
-/// A sensor at work.
-struct Story {
+/// Sensors at work.
+pub(super) struct Story {
     registry: Registry,
     halt: Arc<Halt>,
     stop: watch::Sender<bool>,
@@ -97,16 +97,23 @@ struct Story {
 
 impl Story {
     fn start(sys: &Proc, kind: SensorKind) -> Self {
+        Self::start_all(sys, &[("press", kind)])
+    }
+
+    pub(super) fn start_all(sys: &Proc, kinds: &[(&str, SensorKind)]) -> Self {
         let mut registry = Registry::default();
-        let config = SensorConfig {
-            name: "press".into(),
+        let config = |name: &str, kind: &SensorKind| SensorConfig {
+            name: name.into(),
             unit: "bar".into(),
             target: TargetId::workload("m"),
             period_ms: 20,
             factor: 0.5,
-            kind,
+            kind: kind.clone(),
         };
-        let sensor = Sensor::new(sys.root(), &config, &mut registry);
+        let sensor = |(name, kind): &(&str, SensorKind)| {
+            Sensor::new(sys.root(), &config(name, kind), &mut registry)
+        };
+        let sensors = kinds.iter().map(sensor).collect();
         let halt = Arc::new(Halt::new().unwrap());
         let (sender, events) = mpsc::channel(64);
         let (stop, alive) = watch::channel(false);
@@ -116,11 +123,11 @@ impl Story {
             halt: halt.clone(),
             alive,
         };
-        sensor.start(around).unwrap();
+        assert!(Sensor::start_all(sensors, &around).is_empty());
         Self { registry, halt, stop, events }
     }
 
-    async fn reading(&mut self) -> String {
+    pub(super) async fn reading(&mut self) -> String {
         let event = tokio::time::timeout(DEADLINE, self.events.recv()).await;
         match event.expect("in time").expect("it runs") {
             SourceEvent::Batch(batch) => {
@@ -131,7 +138,7 @@ impl Story {
         }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.halt.end();
         self.stop.send_replace(true);
         tokio::time::timeout(DEADLINE, self.stop.closed()).await.expect("all of it ends");
