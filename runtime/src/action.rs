@@ -201,6 +201,10 @@ impl Parts {
         if self.commands.knows(&permit.spec().name) {
             return COMMAND_EXTRA_MS;
         }
+        if permit.spec().name == NOTIFY {
+            // Each has a time of its own.
+            return self.notifiers.values().map(|it| it.timeout_ms).max().unwrap_or(0);
+        }
         permit
             .target()
             .as_workload()
