@@ -197,8 +197,9 @@ fn a_reboot_is_judged_by_the_boot_that_follows_it() {
 fn a_box_that_boots_into_the_same_trouble_stops_even_when_its_journal_is_lost() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let plan = until_it_boots(folder.path(), 100).with(|settings| {
-        // So long its proof waits.
         settings.set("guard.cooldown_ms", 0);
+        // Each pretended boot puts the age ahead by the uptime of this machine.
+        settings.set("reboot.window_s", 30 * 24 * 3_600);
     });
     let mut house = TestBox::new(plan);
     house.start(&[("HOMEOSTAT_BOOT_ID", "boot-0")]);

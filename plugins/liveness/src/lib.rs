@@ -23,6 +23,7 @@ use homeostat_sdk::{
 use serde::{Deserialize, Serialize};
 
 pub use config::Config;
+use probe::Probe;
 use target::Target;
 
 const RUNNING: &str = "homeostat.workload.running";
@@ -97,7 +98,7 @@ impl Detector for Liveness {
     fn observe(&mut self, frame: &Frame<'_>) -> Report {
         let now = frame.now();
         // Time that nobody watched is not silence: no step is longer than a
-        // probe's period (see `Probe::pass`).
+        // probe's period (see `Probe::pass`), and the first of a life is none.
         let passed_ms = match self.state.age_ms {
             0 => 0,
             before => now.age_ms.saturating_sub(before),
@@ -128,6 +129,9 @@ impl Resumable for Liveness {
 
     fn restore(&mut self, state: State) -> Result<(), String> {
         self.state = state;
+        self.state.age_ms = 0;
+        let probes = self.state.targets.iter_mut().flat_map(|it| &mut it.probes);
+        probes.for_each(Probe::resume);
         Ok(())
     }
 }

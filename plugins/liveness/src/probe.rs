@@ -63,6 +63,15 @@ impl Probe {
         self.period_ms = if period_ms == 0 { PERIOD_MS } else { period_ms.into() };
     }
 
+    /// In another life of the watcher. Silence that stands, stands; what is
+    /// counted of one begins anew, or lives too short to hear an answer would
+    /// add up to an accusation.
+    pub fn resume(&mut self) {
+        if self.silent.is_none() {
+            self.silent_ms = 0;
+        }
+    }
+
     pub fn begin_frame(&mut self) {
         self.heard = false;
     }

@@ -328,6 +328,29 @@ fn a_daemon_that_slept_or_lost_rows_accuses_no_probe_of_silence() {
 }
 
 #[test]
+fn lives_too_short_to_hear_a_probe_do_not_add_up_to_silence() {
+    let mut it = healthy("");
+    for life in 1..=10 {
+        it.resume();
+        for n in 0..3 {
+            let report = it.observe(frame(life * 60_000 + n * 5_000).row([Some(1.0), None, None]));
+            assert_eq!(report, Report::default(), "life {life}, frame {n}");
+        }
+    }
+}
+
+#[test]
+fn silence_that_stands_is_not_ended_by_a_restart() {
+    let mut it = healthy("");
+    for n in 1..=4 {
+        it.observe(frame(2_000 + n * 5_000));
+    }
+    it.resume();
+    assert_eq!(kinds(&it.observe(runs(23_000, 1.0))), ["probe.silent"]);
+    assert_eq!(it.observe(probed(24_000, 1.0)), Report::default());
+}
+
+#[test]
 fn a_probe_that_never_returns_is_silent() {
     let mut it = healthy("");
     let stuck = |age_ms, seconds: f64| frame(age_ms).row([Some(1.0), None, Some(seconds)]);
