@@ -240,6 +240,18 @@ impl SourceControl {
         }
     }
 
+    /// The proof is complete: from the next one on, the target's probes keep to
+    /// their period.
+    pub fn calm(&self, target: &TargetId) {
+        if let Some(haste) = self.control.haste.get(target) {
+            // A change that is told means *now*; this is none.
+            haste.send_if_modified(|until| {
+                *until = 0;
+                false
+            });
+        }
+    }
+
     /// Batches that found no room, since the start.
     pub fn dropped(&self) -> u64 {
         self.control.dropped.load(Ordering::Relaxed)

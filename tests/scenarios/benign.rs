@@ -289,6 +289,26 @@ fn a_single_probe_that_fails() {
 }
 
 #[test]
+fn a_blink_right_after_a_repair() {
+    let house = plan()
+        .with(|settings| {
+            // Hastened until the repair was proven, and so seldom from then on.
+            settings.named("workload", "digits")["probe"][0]["period_ms"] = 5_000.into();
+        })
+        .raise();
+    house.until_watched("digits");
+    let before = house.now();
+    house.server("digits").breaks(Fault::Crash);
+    house.until_healed("digits", before);
+    let control = Control::on("a blink after a repair", house);
+    control.house.server("digits").breaks(Fault::NotReady);
+    control.goes_on(Duration::from_millis(900));
+    control.house.server("digits").breaks(Fault::Heal);
+    control.rest();
+    control.end();
+}
+
+#[test]
 fn memory_that_grows_and_stays_within_its_limit() {
     let control = Control::begin("memory within its limit");
     let pid = control.house.pid("digits");

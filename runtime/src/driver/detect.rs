@@ -359,6 +359,11 @@ impl Driver {
             let detail = format!("{}/{}: {}", result.target, result.probe, result.detail);
             self.proof_seen(&target, seen, detail);
         }
+        // A detector counts readings: hastened longer than it takes, two within
+        // one blink would be a fault.
+        if self.proofs.is_complete(&result.target) {
+            self.out.sources.calm(&result.target);
+        }
     }
 
     pub(super) fn prove_what_has_no_probe(&mut self) {

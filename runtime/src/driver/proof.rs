@@ -122,6 +122,14 @@ impl Proofs {
         seen
     }
 
+    /// Whether no proof wants a further answer of `target`'s probes.
+    pub fn is_complete(&self, target: &TargetId) -> bool {
+        let asks = |watch: &Watch| watch.good.keys().any(|(asked, _)| asked == target);
+        self.watches
+            .values()
+            .all(|watch| u64::from(watch.rounds) >= self.proofs_wanted || !asks(watch))
+    }
+
     /// Targets whose process alone is their proof, and that are to be looked at now.
     pub fn due_without_probe(&mut self, now_age_ms: u64) -> Vec<TargetId> {
         let due = self.watches.iter_mut().filter(|(_, watch)| {
@@ -187,6 +195,21 @@ mod tests {
         assert_eq!(words(proofs.take(&result("infer", 1005, Some(false)))), [Seen::Bad]);
         assert!(proofs.take(&result("infer", 1006, Some(true))).is_empty());
         assert_eq!(words(proofs.take(&result("live", 1007, Some(true)))), [Seen::Good]);
+    }
+
+    #[test]
+    fn a_proof_is_complete_after_the_rounds_that_were_wanted_and_a_bad_one_undoes_it() {
+        let (mut proofs, other) = (proofs(&["live"]), TargetId::workload("other"));
+        proofs.begin(&other, 1000, vec![(TargetId::workload("w"), "live".into())]);
+        let complete = |proofs: &Proofs| proofs.is_complete(&TargetId::workload("w"));
+        for began_age_ms in 1000..1003 {
+            assert!(!complete(&proofs));
+            proofs.take(&result("live", began_age_ms, Some(true)));
+        }
+        assert!(complete(&proofs));
+        proofs.take(&result("live", 1003, Some(false)));
+        assert!(!complete(&proofs));
+        assert!(proofs.is_complete(&other), "its own probes are none");
     }
 
     #[test]

@@ -231,6 +231,15 @@ async fn haste_is_for_its_own_target() {
     for _ in 0..3 {
         assert_eq!(story.next_probe().await, "a");
     }
+    story.control.calm(&TargetId::workload("a"));
+    story.control.calm(&TargetId::workload("nobody"));
+    story.control.hasten(&TargetId::workload("b"), u64::MAX);
+    let mut seen = Vec::new();
+    while seen.iter().filter(|name| *name == "b").count() < 5 {
+        seen.push(story.next_probe().await);
+    }
+    // One that was due, and one that was told already.
+    assert!(seen.len() <= 7, "{seen:?}");
 }
 
 #[tokio::test]
