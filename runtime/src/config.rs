@@ -51,6 +51,8 @@ const SOCKET_NAME: &str = "homeostat.sock";
 
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// SHA-256 of the file's text, in hex.
+    pub digest: String,
     pub identity: Identity,
     pub mode: Mode,
     pub paths: Paths,

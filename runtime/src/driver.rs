@@ -33,10 +33,11 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::incident::step::{self, Step};
+use crate::incident::{Held, Incident, Phase};
 use crate::model::catalogue::Proof;
 use crate::model::{
-    AttemptId, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark, Outcome, Record, Seq,
-    Series, TargetId, Value, View,
+    AttemptId, AttemptOutcome, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark,
+    Outcome, Record, Seq, Series, TargetId, Value, View,
 };
 use crate::plugin::{Detector, PluginEvent};
 use crate::secret::Redactor;
@@ -187,11 +188,16 @@ impl Driver {
     fn begin(&mut self, new_boot: bool) {
         let mode = self.config.mode;
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.write(Event::DaemonStarted { birth: self.birth, version, mode });
+        let ran = self.memory.ran.clone();
+        let configuration = self.config.digest.clone();
+        self.write(Event::DaemonStarted { birth: self.birth, version, mode, configuration });
         self.drop_findings_of_nobody();
         self.look_at_leave();
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
+        }
+        if ran.is_some() && ran != self.memory.ran {
+            self.reopen_what_was_refused();
         }
         for unseen in self.memory.incidents.unknown_attempts() {
             self.out.executor.observe(unseen);
@@ -324,6 +330,7 @@ impl Driver {
         let proof_ms_max = |target: &TargetId| self.proofs.ms_max(target);
         let healer = |name: &str| self.healer_state(name);
         let blind = |detector: &str| self.is_blind(detector);
+        let refuses = |held: &Held| self.refuses(held);
         let scene = step::Scene {
             now_age_ms: self.clock.age_ms(),
             mode: self.config.mode,
@@ -338,6 +345,7 @@ impl Driver {
             proof_ms_max: &proof_ms_max,
             healer: &healer,
             blind: &blind,
+            refuses: &refuses,
         };
         step::next(&self.memory.incidents, &scene)
     }
@@ -424,17 +432,28 @@ impl Driver {
         }
     }
 
-    fn reopen_stuck(&mut self, which: impl Fn(&crate::incident::Incident) -> bool, why: &str) {
-        let stuck: Vec<_> = self
-            .memory
-            .incidents
-            .open()
-            .filter(|it| matches!(it.phase, crate::incident::Phase::Stuck { .. }) && which(it))
-            .map(|it| it.id)
-            .collect();
-        for incident in stuck {
+    fn reopen_stuck(&mut self, which: impl Fn(&Incident) -> bool, why: &str) {
+        self.reopen(|it| matches!(it.phase, Phase::Stuck { .. }) && which(it), why);
+    }
+
+    fn reopen(&mut self, which: impl Fn(&Incident) -> bool, why: &str) {
+        let them = self.memory.incidents.open().filter(|it| which(it));
+        for incident in them.map(|it| it.id).collect::<Vec<_>>() {
             self.write(Event::IncidentReopened { incident, why: why.to_owned() });
         }
+    }
+
+    /// What was stuck or refused under another configuration, or another version,
+    /// may be another matter under this one.
+    fn reopen_what_was_refused(&mut self) {
+        let refused = |it: &Incident| match it.phase {
+            Phase::Stuck { .. } => true,
+            Phase::Waiting { .. } => {
+                it.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Refused)
+            }
+            _ => false,
+        };
+        self.reopen(refused, "the configuration, or the version, is another one");
     }
 
     fn up_ms(&self) -> u64 {

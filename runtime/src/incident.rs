@@ -17,6 +17,7 @@ pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::model::action::Rule;
 use crate::model::catalogue::{Proof, Terms};
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::IncidentView;
@@ -118,6 +119,8 @@ pub struct Incident {
     pub undo: Option<Undo>,
     /// How often in a row the guard gave the same refusal.
     pub refusals: u32,
+    /// What the guard would not do yet.
+    pub held: Option<Held>,
     /// Healers that declined since the incident was last looked at anew.
     pub declined: BTreeSet<String>,
     /// How often since then a healer in a row gave no usable answer.
@@ -136,6 +139,15 @@ pub struct Undo {
     pub proposal: Proposal,
     /// Its proof failed.
     pub due: bool,
+}
+
+/// A proposal that was refused for a while. Nothing is asked or written down
+/// while the same rule goes on to stand against it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    pub origin: Origin,
+    pub proposal: Proposal,
+    pub rule: Rule,
 }
 
 /// A proposal that a person may approve.

@@ -3,10 +3,13 @@
 
 use std::fs;
 
+use homeostat::model::Event;
 use homeostat_tests::plan::path;
+use homeostat_tests::settings::Settings;
 use homeostat_tests::testbox::cli;
-use homeostat_tests::{Plan, wait};
-use serde_json::Value;
+use homeostat_tests::{Plan, TestBox, wait};
+use model_server::fault::Fault;
+use serde_json::{Value, json};
 
 #[test]
 fn every_mistake_is_named_at_once_with_its_line_and_a_hint() {
@@ -80,4 +83,39 @@ fn a_missing_package_is_named_and_costs_only_its_plugin() {
     wait::stays(std::time::Duration::from_secs(1), "the daemon lives", || {
         house.client.view().map(drop).map_err(|error| error.to_string())
     });
+}
+
+#[test]
+fn what_was_stuck_under_one_configuration_is_looked_at_anew_under_the_next() {
+    let grants = |settings: &mut Settings, grants: &[&str]| {
+        settings.named("plugin", "ladder").insert("grants".into(), json!(grants));
+    };
+    let mut house = Plan::usual().with(|settings| grants(settings, &["notify"])).raise();
+    let pid = house.until_watched("digits");
+    // It runs and is ill: nothing but a person, or another file, moves it on.
+    let before = house.now();
+    house.server("digits").breaks(Fault::NotReady);
+    let (stuck, id) = house.until_event(before, "the incident to be stuck", |event| match event {
+        Event::IncidentStuck { incident, .. } => Some(*incident),
+        _ => None,
+    });
+
+    let reopened = |house: &TestBox| {
+        let mut records = house.events().into_iter().filter(|record| record.seq > stuck);
+        records.any(
+            |it| matches!(it.event, Event::IncidentReopened { incident, .. } if incident == id),
+        )
+    };
+    house.stop_daemon();
+    house.start(&[]);
+    house.until_looked("liveness");
+    assert!(!reopened(&house), "the same file says the same");
+
+    house.stop_daemon();
+    house.configure(|settings| grants(settings, &["workload.restart"]));
+    house.start(&[]);
+    house.until_another_serves("digits", pid);
+    house.until_quiet();
+    assert!(reopened(&house));
+    house.check();
 }

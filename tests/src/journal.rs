@@ -204,7 +204,15 @@ mod tests {
     }
 
     fn started(seq: u64, birth: u64) -> Record {
-        record(seq, Event::DaemonStarted { birth, version: "0".into(), mode: Mode::Enforce })
+        record(
+            seq,
+            Event::DaemonStarted {
+                birth,
+                version: "0".into(),
+                mode: Mode::Enforce,
+                configuration: String::new(),
+            },
+        )
     }
 
     fn permitted(seq: u64, birth: u64) -> Record {

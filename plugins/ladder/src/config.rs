@@ -35,9 +35,11 @@ pub struct Config {
     pub notify: Option<String>,
     /// Attempts older than this are forgotten.
     pub window_s: f64,
-    /// How long to wait before what is not permitted now is looked at again.
+    /// How long to wait at least before what is not permitted now is looked at
+    /// again; what lasts is looked at less often, down to once a minute.
     pub blocked_wait_s: f64,
-    /// How often to look at what is not ours to repair.
+    /// How long to wait at least before looking again at what is not ours to
+    /// repair; what lasts is looked at less often, down to once in ten minutes.
     pub external_wait_s: f64,
     /// Whom `notify` names is told of it once it has lasted so long.
     pub external_notify_s: f64,

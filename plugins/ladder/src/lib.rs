@@ -23,6 +23,8 @@ use config::{Step, to_ms};
 use rung::Rung;
 
 /// While nothing is wrong that could be named.
+/// Longest between two looks at what is not ours to repair.
+const EXTERNAL_WAIT_MS_MAX: u64 = 600_000;
 const QUIET_WAIT_MS: u64 = 5_000;
 
 pub struct Ladder {
@@ -84,17 +86,24 @@ impl Ladder {
         } else {
             format!("{root} needs {name}, which is failing and not ours to repair")
         };
-        Some(Decision::wait(to_ms(self.config.external_wait_s), why))
+        Some(Decision::wait(self.outside_wait_ms(incident), why))
     }
 
     /// An outage that lasts is told, and waited for all the same.
     fn tell_of_outside(&self, incident: &Incident, outside: &Finding) -> Option<Decision> {
-        let for_ms = incident.now.age_ms.saturating_sub(incident.opened.age_ms);
-        let step = self.config.tell().filter(|_| for_ms >= to_ms(self.config.external_notify_s))?;
+        let due = age_ms(incident) >= to_ms(self.config.external_notify_s);
+        let step = self.config.tell().filter(|_| due)?;
         match Rung::new(incident, &step, &self.config).stand(outside) {
             rung::Stand::Decide(told @ Decision::Act(_)) => Some(told),
             _ => None,
         }
+    }
+
+    /// Until it is due to be told, and else the longer, the longer it lasts.
+    fn outside_wait_ms(&self, incident: &Incident) -> u64 {
+        let wait_ms = wait_ms(incident, self.config.external_wait_s, EXTERNAL_WAIT_MS_MAX);
+        let left_ms = to_ms(self.config.external_notify_s).saturating_sub(age_ms(incident));
+        if left_ms == 0 { wait_ms } else { wait_ms.min(left_ms) }
     }
 
     fn climb(&self, incident: &Incident, finding: &Finding, steps: &[Step]) -> Decision {
@@ -112,6 +121,18 @@ impl Ladder {
         };
         Decision::GiveUp(format!("{}: {tried}", finding.message))
     }
+}
+
+/// How long the incident has been open.
+fn age_ms(incident: &Incident) -> u64 {
+    incident.now.age_ms.saturating_sub(incident.opened.age_ms)
+}
+
+/// At least so long, and up to `max_ms` an eighth of the time that the incident
+/// has been open: what lasts for days is not asked about every few seconds.
+fn wait_ms(incident: &Incident, least_s: f64, max_ms: u64) -> u64 {
+    let least_ms = to_ms(least_s);
+    (age_ms(incident) / 8).clamp(least_ms, max_ms.max(least_ms))
 }
 
 healer!(Ladder);

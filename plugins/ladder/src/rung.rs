@@ -7,6 +7,7 @@ use homeostat_sdk::text::short;
 use homeostat_sdk::{Attempt, Decision, Finding, Incident, Proposal};
 
 use crate::config::{Config, Step, to_ms};
+use crate::wait_ms;
 
 /// Longest text of a notification, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
@@ -16,6 +17,8 @@ const IN_FLIGHT_WAIT_MS: u64 = 1_000;
 const UNKNOWN_WAIT_MS: u64 = 5_000;
 /// The guard's rules that only a person can lift: waiting helps nothing.
 const FOR_GOOD: &[&str] = &["approval", "catalogue", "grant", "intent", "mode"];
+/// Longest between two looks at what is not permitted for now.
+const BLOCKED_WAIT_MS_MAX: u64 = 60_000;
 /// Refusals in a row double the wait up to this.
 const REFUSED_WAIT_MS_MAX: u64 = 300_000;
 
@@ -110,7 +113,7 @@ impl<'a> Rung<'a> {
         if FOR_GOOD.contains(&rule(why_not)) {
             return Stand::Climb(format!("{action} is not permitted ({why_not})"));
         }
-        let ms = to_ms(self.config.blocked_wait_s);
+        let ms = wait_ms(self.incident, self.config.blocked_wait_s, BLOCKED_WAIT_MS_MAX);
         Stand::Decide(Decision::wait(ms, format!("{action} is not permitted now ({why_not})")))
     }
 

@@ -101,8 +101,28 @@ fn what_is_not_allowed_now_is_waited_for_and_never_proposed() {
         let it = incident(DIGITS, "process.gone").forbidden(RESTART, why_not);
         let decision = asked("", it);
         let (ms, why) = waits(&decision);
-        assert_eq!(ms, 5_000);
+        assert_eq!(ms, 7_500, "an eighth of the minute that it stands");
         assert!(why.contains(why_not), "{why}");
+    }
+}
+
+#[test]
+fn what_lasts_is_looked_at_less_and_less_often() {
+    let blocked = || incident(DIGITS, "process.gone").forbidden(RESTART, "interlock: it runs");
+    let outside = || incident("external:db", "external.failing");
+    for (open_s, blocked_ms, outside_ms) in [
+        (8, 5_000, 30_000),
+        // Ten seconds before somebody is to be told.
+        (290, 36_250, 10_000),
+        (480, 60_000, 60_000),
+        (3_600, 60_000, 450_000),
+        (86_400, 60_000, 600_000),
+    ] {
+        let open = |it: IncidentMaker| asked("", it.open_for_ms(open_s * 1_000));
+        assert_eq!(
+            (waits(&open(blocked())).0, waits(&open(outside())).0),
+            (blocked_ms, outside_ms)
+        );
     }
 }
 

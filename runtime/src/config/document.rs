@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::machine::Machine;
@@ -40,6 +41,11 @@ impl<'d> Document<'d> {
         let (mistakes, shown) = (RefCell::default(), RefCell::default());
         let (secrets, profile) = (RefCell::default(), Cell::new(None));
         Self { file, text, machine, lost, mistakes, secrets, shown, profile }
+    }
+
+    /// SHA-256 of the text, in hex.
+    pub fn digest(&self) -> String {
+        Sha256::digest(self.text).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Says nothing of an entry whose syntax is broken: what is missing in it,

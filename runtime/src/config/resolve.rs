@@ -92,6 +92,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
 
     Config {
         identity: typed.identity,
+        digest: doc.digest(),
         mode: typed.mode,
         paths: typed.paths,
         trust: typed.trust,

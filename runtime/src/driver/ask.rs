@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard;
 use crate::incident::step::HealerState;
-use crate::incident::{Incident, Phase, Undo};
+use crate::incident::{Held, Incident, Phase, Undo};
 use crate::model::brief::Node;
 use crate::model::catalogue::NOTIFY;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
@@ -257,6 +257,14 @@ impl Driver {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether the guard would give the same refusal again.
+    pub(super) fn refuses(&self, held: &Held) -> bool {
+        let judged = self.with_guard_scene(|scene| {
+            self.guard.check(&held.origin, &held.proposal, &self.memory.history, scene)
+        });
+        judged.is_err_and(|it| it.rule == held.rule && it.retry_age_ms.is_some())
     }
 
     pub(super) fn with_guard_scene<T>(&self, with: impl FnOnce(&guard::Scene<'_>) -> T) -> T {

@@ -23,8 +23,17 @@ pub struct Memory {
     pub runs: BTreeMap<String, AttemptId>,
     /// The last fault staged on each target.
     pub drills: BTreeMap<TargetId, Drill>,
+    /// The configuration and the version that the last daemon ran.
+    pub ran: Option<Ran>,
     /// Age of the newest record.
     pub last_age_ms: u64,
+}
+
+/// What decides what a daemon may do, and what its healers know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    pub version: String,
+    pub configuration: String,
 }
 
 impl Memory {
@@ -33,6 +42,10 @@ impl Memory {
         self.incidents.apply(record);
         self.history.apply(record);
         match &record.event {
+            Event::DaemonStarted { version, configuration, .. } => {
+                let (version, configuration) = (version.clone(), configuration.clone());
+                self.ran = Some(Ran { version, configuration });
+            }
             Event::WorkloadDesired { workload, running, .. } => {
                 self.desired_running.insert(workload.clone(), *running);
             }

@@ -1,8 +1,8 @@
 //! Events become state, and nothing else does.
 
 use super::{
-    ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Incident, Incidents, Pending, Phase, UNANSWERED_MAX, Undo,
-    signature,
+    ATTEMPTS_KEPT, CLOSED_KEPT, Errand, Held, Incident, Incidents, Pending, Phase, UNANSWERED_MAX,
+    Undo, signature,
 };
 use crate::model::action::Rule;
 use crate::model::catalogue::{Proof, Terms, UNDO};
@@ -91,7 +91,7 @@ impl Incidents {
         self.change(id, now, |it| match event {
             Event::IncidentJoined { sighting, .. } => it.joined(sighting),
             Event::HealerAsked { healer, .. } => {
-                it.pending = None;
+                (it.pending, it.held) = (None, None);
                 it.phase = Phase::Deciding { healer: healer.clone(), since_age_ms: now.age_ms };
             }
             Event::Decided { healer, decision, .. } => it.decided(healer, decision, now),
@@ -156,6 +156,7 @@ impl Incidents {
             also_prove: Vec::new(),
             undo: None,
             refusals: 0,
+            held: None,
             declined: Default::default(),
             unanswered: Default::default(),
             pending: None,
@@ -191,7 +192,7 @@ impl Incidents {
             it.record(Some(permit), origin, proposal, acting, &proposal.reason, now);
             it.also_prove.clone_from(&proposal.also_prove);
             it.undo = terms.undo.then(|| Undo::of(origin, proposal));
-            it.pending = None;
+            (it.pending, it.held) = (None, None);
             it.phase = Phase::Acting { attempt: id };
         });
     }
@@ -263,7 +264,7 @@ impl Incident {
     }
 
     fn look_anew(&mut self) {
-        self.pending = None;
+        (self.pending, self.held) = (None, None);
         self.declined.clear();
         self.unanswered.clear();
         self.refusals = 0;
@@ -285,6 +286,8 @@ impl Incident {
     }
 
     fn decided(&mut self, healer: &str, decision: &Decision, now: Instant) {
+        // As asking did: the record that said so may have gone.
+        (self.pending, self.held) = (None, None);
         self.unanswered.remove(healer);
         match decision {
             // The guard's word follows as the next record.
@@ -347,6 +350,13 @@ impl Incident {
             }
             _ => None,
         };
+        // A person's word comes by itself, and its time runs out.
+        let held = refusal.retry_age_ms.filter(|_| refusal.rule != Rule::Approval);
+        self.held = held.map(|_| Held {
+            origin: origin.clone(),
+            proposal: proposal.clone(),
+            rule: refusal.rule,
+        });
         if refusal.retry_age_ms.is_none() {
             self.undo = self.undo.take().filter(|undo| undo.proposal != *proposal);
         }

@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Incident, Incidents, Phase, UNANSWERED_MAX, signature};
+use super::{Held, Incident, Incidents, Phase, UNANSWERED_MAX, signature};
 use crate::config::IncidentConfig;
 use crate::model::catalogue::Proof;
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::{
     AttemptId, Event, ExitStatus, Graph, IncidentId, Mode, Sighting, TargetId, TargetKind, selects,
 };
+
+/// A healer whose proposal is held is asked anew so long after its time, whatever
+/// the guard says: it may know another way by then.
+const HELD_MS_MAX: u64 = 600_000;
 
 /// What the driver knows besides the incidents.
 pub struct Scene<'a> {
@@ -32,6 +36,8 @@ pub struct Scene<'a> {
     pub healer: &'a dyn Fn(&str) -> HealerState,
     /// Detectors that will not report any more: quarantined, or refused.
     pub blind: &'a dyn Fn(&str) -> bool,
+    /// Whether the guard would refuse it by the same rule again, for a while.
+    pub refuses: &'a dyn Fn(&Held) -> bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +144,12 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
         }
         Phase::Open => ask(incidents, incident, scene),
         Phase::Waiting { until_age_ms, .. } if *until_age_ms <= scene.now_age_ms => {
-            ask(incidents, incident, scene)
+            let late_ms = scene.now_age_ms - until_age_ms;
+            let held = incident.held.as_ref().filter(|_| late_ms < HELD_MS_MAX);
+            match held {
+                Some(held) if (scene.refuses)(held) => None,
+                _ => ask(incidents, incident, scene),
+            }
         }
         Phase::Deciding { healer, since_age_ms } => {
             let waited_ms = scene.now_age_ms.saturating_sub(*since_age_ms);

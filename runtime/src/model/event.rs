@@ -36,6 +36,10 @@ pub enum Event {
         birth: u64,
         version: String,
         mode: Mode,
+        /// SHA-256 of its file, in hex; empty in records of versions that did
+        /// not say.
+        #[serde(default)]
+        configuration: String,
     },
     DaemonStopped {},
     /// Records are missing: what was salvaged from a damaged database.
@@ -336,6 +340,9 @@ impl Event {
             // What was learnt of a remedy, beside the permit that it is about.
             | Self::IncidentRecovered { attempt: Some(_), .. }
             | Self::IncidentProven { attempt: Some(_), .. } => Class::Audit,
+            // Said again and again while an outage lasts; the last word stands.
+            Self::HealerAsked { .. }
+            | Self::Decided { decision: Decision::Wait { .. }, .. } => Class::Telemetry,
             other => other.incident(seq).map_or(Class::Telemetry, Class::Incident),
         }
     }

@@ -7,6 +7,7 @@ use crate::config::Route;
 use crate::incident::Undo;
 use crate::model::action::Rule;
 use crate::model::catalogue::{Terms, WORKLOAD_RESTART};
+use crate::model::event::Class;
 use crate::model::{
     AttemptOutcome, Attrs, Decision, Finding, Instant, Origin, Outcome, Proposal, Record, Refusal,
     Target, TargetKind,
@@ -25,6 +26,8 @@ struct World {
     exits: BTreeMap<AttemptId, ExitStatus>,
     gone: BTreeSet<String>,
     blind: bool,
+    /// What the guard goes on to say no by.
+    stands: Option<Rule>,
     asked: Vec<(IncidentId, String)>,
 }
 
@@ -65,6 +68,7 @@ impl World {
             exits: BTreeMap::new(),
             gone: BTreeSet::new(),
             blind: false,
+            stands: None,
             asked: Vec::new(),
         }
     }
@@ -120,6 +124,7 @@ impl World {
                     false => HealerState::Idle,
                 },
                 blind: &|_| self.blind,
+                refuses: &|held| self.stands == Some(held.rule),
             },
         )
     }
@@ -457,6 +462,61 @@ fn a_refusal_waits_until_it_could_pass_and_is_not_repeated_in_the_attempts() {
 }
 
 #[test]
+fn what_the_guard_goes_on_to_refuse_is_not_asked_for_again_until_it_would_pass() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let refuse = |world: &mut World| {
+        let (incident, plugin) = world.asked.last().cloned().unwrap();
+        let retry_age_ms = Some(world.now + 1_000);
+        let detail = "the line runs".into();
+        world.write(Event::Refused {
+            incident: Some(incident),
+            origin: Origin::Healer { plugin, incident },
+            proposal: restart(&a()),
+            refusal: Refusal { rule: Rule::Interlock, detail, retry_age_ms },
+        });
+    };
+    refuse(&mut world);
+    world.stands = Some(Rule::Interlock);
+    let written = world.log.len();
+    for _ in 0..500 {
+        world.after(1_000);
+    }
+    assert_eq!((world.log.len(), world.phase()), (written, "waiting"));
+
+    world.stands = Some(Rule::Cooldown);
+    world.settle();
+    assert_eq!((world.asked.len(), world.phase()), (2, "deciding"), "it is another matter now");
+
+    // For ever is too long: the healer may know another way.
+    refuse(&mut world);
+    world.stands = Some(Rule::Interlock);
+    world.after(HELD_MS_MAX + 999);
+    assert_eq!(world.asked.len(), 2);
+    world.after(1);
+    assert_eq!(world.asked.len(), 3);
+}
+
+#[test]
+fn questions_and_waits_may_go_from_the_journal_and_the_rest_means_the_same() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    for _ in 0..100 {
+        world.decide(Decision::Wait { ms: 1_000, why: "not now".into() }).after(1_000);
+    }
+    world.act(done());
+    world.proofs(2);
+    let (last, mut fold) = (world.log.len() as u64, Incidents::default());
+    let kept = world.log.iter().filter(|record| match &record.event {
+        Event::FindingRaised { .. } => true,
+        event => event.class(record.seq) != Class::Telemetry,
+    });
+    let kept: Vec<_> = kept.inspect(|record| fold.apply(record)).collect();
+    assert!(kept.len() < 10 && last > 200, "{} of {last}", kept.len());
+    assert_eq!(fold, world.incidents);
+}
+
+#[test]
 fn an_operators_stop_ends_the_incident_but_not_an_action_half_way() {
     let mut world = World::new();
     world.raise("process.gone", &a());
@@ -604,11 +664,21 @@ fn an_incident_that_a_person_closed_stays_closed_until_it_clears_or_gets_worse()
 fn a_restarted_daemon_asks_again_and_knows_what_it_does_not_know() {
     let mut world = World::new();
     world.raise("process.gone", &a());
-    world.write(Event::DaemonStarted { birth: 8, version: String::new(), mode: Mode::Enforce });
+    world.write(Event::DaemonStarted {
+        birth: 8,
+        version: String::new(),
+        mode: Mode::Enforce,
+        configuration: String::new(),
+    });
     world.settle();
     assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
     let id = world.permit();
-    world.write(Event::DaemonStarted { birth: 9, version: String::new(), mode: Mode::Enforce });
+    world.write(Event::DaemonStarted {
+        birth: 9,
+        version: String::new(),
+        mode: Mode::Enforce,
+        configuration: String::new(),
+    });
     assert_eq!(world.outcome(id), AttemptOutcome::Unknown);
     assert_eq!(world.incidents.unknown_attempts().len(), 1);
     let incident = Some(world.asked[0].0);

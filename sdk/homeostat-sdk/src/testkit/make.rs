@@ -189,6 +189,12 @@ pub fn incident(root: &str, kind: &str) -> IncidentMaker {
 pub struct IncidentMaker(Incident);
 
 impl IncidentMaker {
+    /// It has been open for so long; attempts come after it, or their ages are off.
+    pub fn open_for_ms(mut self, ms: u64) -> Self {
+        self.0.now.age_ms = self.0.opened.age_ms + ms;
+        self
+    }
+
     pub fn finding(mut self, finding: Finding) -> Self {
         self.0.findings.push(finding);
         self
