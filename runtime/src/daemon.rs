@@ -6,12 +6,13 @@
 //! are not the daemon's to end: they go on under their shims.
 
 mod boot;
+mod floor;
 mod history;
 mod plugins;
 mod systemd;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,6 +28,7 @@ use crate::model::{Condition, View};
 use crate::plugin;
 use crate::secret::Redactor;
 use crate::source::Sources;
+use crate::store::SharedSlot;
 use crate::workload::{Options, Workloads};
 
 /// Events that wait for the driver, by room. The driver empties them in
@@ -93,8 +95,9 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let durable = journal.durable();
     let (leave, leave_seen) = watch::channel(Leave::new(config.mode));
     let (ended, ended_in) = mpsc::channel(WAITING_MAX);
-    let slot = Arc::new(Mutex::new(slot));
-    let reboots = Reboots::new(Arc::clone(&slot));
+    let slot = SharedSlot::new(slot);
+    let reboots = Reboots::new(slot.clone());
+    floor::keep(slot.clone(), durable.clone());
     let stops = config.workloads.iter();
     let (executor, in_flight) = Executor::new(
         Tools {
@@ -118,7 +121,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let (arrivals, arrivals_in) = mpsc::channel(WAITING_MAX);
     let loading = plugins::load(
         Arc::clone(&config),
-        Arc::clone(&slot),
+        slot.clone(),
         store.checkpoints(),
         plugin_events,
         arrivals,

@@ -43,7 +43,7 @@ use crate::model::view::Condition;
 pub use checkpoint::{Checkpoints, STATE_MAX};
 pub use journal::{BACKLOG_MAX, Durable, Journal};
 pub use reader::Reader;
-pub use slot::{Floors, Slot, SlotError};
+pub use slot::{Floors, Origin as SlotOrigin, SharedSlot, Slot, SlotError};
 
 use database::Fault;
 use place::Place;
@@ -97,8 +97,8 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens or makes the store in `dir`. No number below `seq_floor` is given
-    /// out again. Where the disk can be read and not written, the store opens
+    /// Opens or makes the store in `dir`. A journal that is lost altogether goes
+    /// on from `seq_floor`: no number below it is given out again. Where the disk can be read and not written, the store opens
     /// all the same: it keeps new records in memory, says so, and recovers.
     pub fn open(dir: &Path, config: &StoreConfig, seq_floor: Seq) -> Result<Opened, StoreError> {
         // On a read-only filesystem a folder that is there is enough.
@@ -127,7 +127,8 @@ impl Store {
         seq_floor: Seq,
     ) -> Result<Opened, StoreError> {
         let durable = Durable { seq: loaded.last, failing: None };
-        let mut queue = Queue { next: seq_floor.max(loaded.used + 1), ..Queue::default() };
+        let next = if loaded.used == 0 { seq_floor.max(1) } else { loaded.used + 1 };
+        let mut queue = Queue { next, ..Queue::default() };
         let salvaged = loaded.gap.as_ref().map(recover::Gap::text);
         queue.owed.extend(loaded.gap.map(recover::Gap::owed));
         let stamps = Stamps::of_run(loaded.run);
@@ -177,6 +178,11 @@ impl Store {
 
     pub fn journal(&mut self) -> Journal {
         Journal::new(Arc::clone(&self.shared))
+    }
+
+    /// The newest number that was given out.
+    pub fn used(&self) -> Seq {
+        self.shared.queue().next - 1
     }
 
     pub fn reader(&self) -> Reader {

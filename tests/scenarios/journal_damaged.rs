@@ -113,3 +113,32 @@ fn a_database_that_is_gone_leaves_the_floors_where_they_were() {
     assert!(view.journal_seq > last.seq, "no number is used twice");
     assert_eq!(house.server("digits").starts().len(), 2, "the workload noticed nothing");
 }
+
+#[test]
+fn a_store_that_is_gone_whole_is_followed_by_numbers_that_nobody_used() {
+    let (mut house, history) = with_history();
+    fs::remove_dir_all(house.folder().join("state/store")).expect("the state can be written");
+    house.start(&[]);
+    house.until_serving("digits");
+    let first = house.journal().first().expect("the daemon writes down its start").seq;
+    let last = history.last().expect("a history has records").seq;
+    assert!(first > last, "{first} after {last}");
+}
+
+#[test]
+fn a_trust_slot_that_is_gone_is_said_and_births_go_on() {
+    let (mut house, history) = with_history();
+    for copy in ["trust.a", "trust.b"] {
+        fs::remove_file(house.folder().join("state").join(copy)).expect("it is there");
+    }
+    house.start(&[]);
+    house.until_serving("digits");
+    let births = history.iter().filter_map(|record| match record.event {
+        Event::DaemonStarted { birth, .. } => Some(birth),
+        _ => None,
+    });
+    let view = house.view();
+    assert!(view.birth > births.max().unwrap_or(0), "no attempt gets the id of another");
+    assert!(view.conditions.iter().any(|it| it.name == "trust.slot-lost"), "{view:#?}");
+    house.check();
+}

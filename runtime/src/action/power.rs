@@ -4,13 +4,12 @@
 //! Invariant: a reboot that cannot be counted is not done, or a box that boots
 //! into the same trouble would boot for ever.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::model::Outcome;
-use crate::store::{Slot, SlotError};
+use crate::store::{SharedSlot, SlotError};
 
 /// What was told to boot has so long to go down.
 pub const GOES_DOWN_WITHIN: Duration = Duration::from_secs(120);
@@ -18,14 +17,14 @@ pub const GOES_DOWN_WITHIN: Duration = Duration::from_secs(120);
 /// Shared with whoever else keeps floors in the slot.
 #[derive(Clone)]
 pub struct Reboots {
-    slot: Arc<Mutex<Slot>>,
+    slot: SharedSlot,
     /// Ages of the box at the reboots that were asked for, oldest first.
     ages_ms: watch::Sender<Vec<u64>>,
 }
 
 impl Reboots {
-    pub fn new(slot: Arc<Mutex<Slot>>) -> Self {
-        let ages_ms = lock(&slot).floors().reboot_ages_ms.clone();
+    pub fn new(slot: SharedSlot) -> Self {
+        let ages_ms = slot.look(|floors| floors.reboot_ages_ms.clone());
         Self { slot, ages_ms: watch::Sender::new(ages_ms) }
     }
 
@@ -36,11 +35,10 @@ impl Reboots {
 
     /// Durable when it returns.
     pub async fn count(&self, now_age_ms: u64) -> Result<(), String> {
-        let slot = Arc::clone(&self.slot);
+        let slot = self.slot.clone();
         let counted = tokio::task::spawn_blocking(move || -> Result<Vec<u64>, SlotError> {
-            let mut slot = lock(&slot);
             slot.update(|floors| floors.count_reboot(now_age_ms))?;
-            Ok(slot.floors().reboot_ages_ms.clone())
+            Ok(slot.look(|floors| floors.reboot_ages_ms.clone()))
         });
         match counted.await {
             Ok(Ok(ages_ms)) => {
@@ -51,11 +49,6 @@ impl Reboots {
             Err(error) => Err(error.to_string()),
         }
     }
-}
-
-fn lock(slot: &Mutex<Slot>) -> std::sync::MutexGuard<'_, Slot> {
-    // Its update leaves the floors as they were when it does not come to its end.
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is known after a daemon that was told to boot the box is there no more.

@@ -11,7 +11,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::driver::Memory;
 use crate::model::Condition;
-use crate::store::{Slot, SlotError, Store, StoreError};
+use crate::store::{Slot, SlotError, SlotOrigin, Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -71,10 +71,21 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
     let saved = slot.floors().clock.clone();
     let new_boot = saved.boot_id != boot_id;
     let clock = Clock::resume(saved, &boot_id, memory.last_age_ms);
+    if slot.origin() == SlotOrigin::Fresh && memory.birth > 0 {
+        conditions.push(Condition {
+            name: "trust.slot-lost".into(),
+            detail: "wanted the trust slot that belongs to this journal, found none and made a \
+                     new one: the sequence numbers of plugins and the count of reboots begin \
+                     anew. Look who removed it"
+                .into(),
+        });
+    }
+    let used = store.used();
     // Before anything is done in its name, the birth is on disk.
     slot.update(|floors| {
-        floors.birth += 1;
+        floors.birth = floors.birth.max(memory.birth) + 1;
         floors.clock = clock.saved().clone();
+        floors.keep_above(used);
     })?;
     conditions.extend(slot.condition().cloned());
     Ok(Booted { lock, slot, store, clock, memory, conditions, new_boot })

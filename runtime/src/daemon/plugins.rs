@@ -2,7 +2,7 @@
 //! takes, and the rest of the daemon does not wait.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -12,7 +12,7 @@ use crate::model::view::{PluginState, PluginView};
 use crate::plugin::compile::Halt;
 use crate::plugin::{CheckpointStore, Events, Host, HostError, Running};
 use crate::reconcile::{self, Outcome};
-use crate::store::{Checkpoints, Slot};
+use crate::store::{Checkpoints, SharedSlot};
 
 /// The thread that loads, and what it leaves behind.
 pub struct Loading {
@@ -32,7 +32,7 @@ impl Loading {
 
 pub fn load(
     config: Arc<Config>,
-    slot: Arc<Mutex<Slot>>,
+    slot: SharedSlot,
     checkpoints: Checkpoints,
     events: Events,
     arrivals: mpsc::Sender<Arrival>,
@@ -54,15 +54,15 @@ pub fn load(
 fn load_all(
     config: &Config,
     host: &Host,
-    slot: &Mutex<Slot>,
+    slot: &SharedSlot,
     checkpoints: &Arc<dyn CheckpointStore>,
     events: &Events,
     arrivals: &mpsc::Sender<Arrival>,
 ) {
-    let floors = held(slot).floors().plugin_sequence.clone();
+    let floors = slot.look(|floors| floors.plugin_sequence.clone());
     reconcile::start_all(host, &config.plugins, &floors, checkpoints, events, |outcome| {
         if let Ok((loaded, _)) = &outcome.result {
-            raise_floor(&mut held(slot), &outcome.name, loaded.manifest().sequence);
+            raise_floor(slot, &outcome.name, loaded.manifest().sequence);
         }
         // The driver has gone when this fails, and the daemon with it.
         match arrivals.blocking_send(arrival(config, outcome)) {
@@ -72,14 +72,10 @@ fn load_all(
     });
 }
 
-fn held(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
-    // Its update leaves the floors as they were when it does not come to its end.
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What ran once is never followed by something older.
-fn raise_floor(slot: &mut Slot, plugin: &str, sequence: u64) {
-    if slot.floors().plugin_sequence.get(plugin).is_some_and(|floor| *floor >= sequence) {
+fn raise_floor(slot: &SharedSlot, plugin: &str, sequence: u64) {
+    let floor = slot.look(|floors| floors.plugin_sequence.get(plugin).copied());
+    if floor.is_some_and(|floor| floor >= sequence) {
         return;
     }
     let raised = slot.update(|floors| {

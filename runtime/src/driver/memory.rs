@@ -12,6 +12,8 @@ use crate::model::{AttemptId, Event, IncidentId, Outcome, Record, TargetId};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
+    /// The highest birth that the journal knows.
+    pub birth: u64,
     pub incidents: Incidents,
     pub history: History,
     /// What a person said of a workload; the configuration speaks for the rest.
@@ -42,7 +44,8 @@ impl Memory {
         self.incidents.apply(record);
         self.history.apply(record);
         match &record.event {
-            Event::DaemonStarted { version, configuration, .. } => {
+            Event::DaemonStarted { birth, version, configuration, .. } => {
+                self.birth = self.birth.max(*birth);
                 let (version, configuration) = (version.clone(), configuration.clone());
                 self.ran = Some(Ran { version, configuration });
             }

@@ -14,10 +14,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::database::sync_dir;
+use super::journal::BACKLOG_MAX;
 use crate::clock::SavedClock;
 use crate::failpoint::{Failpoint, hit};
 use crate::model::Seq;
@@ -37,7 +39,8 @@ const LEN_MAX: u64 = 1024 * 1024;
 pub struct Floors {
     /// Starts of the daemon on this box.
     pub birth: u64,
-    /// No journal number below it is given out again.
+    /// Above every journal number that was given out (see [`Floors::keep_above`]):
+    /// where a journal that was lost goes on.
     pub seq_floor: Seq,
     pub clock: SavedClock,
     /// Highest sequence number seen of each plugin.
@@ -48,6 +51,8 @@ pub struct Floors {
     pub reboot_ages_ms: Vec<u64>,
 }
 
+/// Half of it is more than what can wait to become durable.
+const SEQ_AHEAD: Seq = 4 * BACKLOG_MAX as Seq;
 /// More than any policy lets through in any window.
 const REBOOTS_REMEMBERED: usize = 128;
 
@@ -239,7 +244,44 @@ impl Slot {
     }
 }
 
+/// The slot among those who keep floors in it.
+#[derive(Clone, Debug)]
+pub struct SharedSlot(Arc<Mutex<Slot>>);
+
+impl SharedSlot {
+    pub fn new(slot: Slot) -> Self {
+        Self(Arc::new(Mutex::new(slot)))
+    }
+
+    pub fn look<T>(&self, at: impl FnOnce(&Floors) -> T) -> T {
+        at(&self.held().floors)
+    }
+
+    /// As [`Slot::update`].
+    pub fn update(&self, change: impl FnOnce(&mut Floors)) -> Result<(), SlotError> {
+        self.held().update(change)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Slot> {
+        // An update that does not come to its end leaves the floors as they were.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Floors {
+    /// Whether the journal's numbers come near their floor.
+    pub fn is_near(&self, seq: Seq) -> bool {
+        self.seq_floor < seq + SEQ_AHEAD / 2
+    }
+
+    /// Keeps the floor so far above `seq` that it need not be written for each
+    /// record.
+    pub fn keep_above(&mut self, seq: Seq) {
+        if self.is_near(seq) {
+            self.seq_floor = seq + SEQ_AHEAD;
+        }
+    }
+
     pub fn count_reboot(&mut self, now_age_ms: u64) {
         self.reboots += 1;
         self.reboot_ages_ms.push(now_age_ms);
