@@ -162,6 +162,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         reader: store.reader(),
         executor,
         sources: source_control,
+        slot_condition: slot.condition(),
         workloads,
         view,
         leave,

@@ -63,6 +63,8 @@ pub struct Outlets {
     pub executor: Executor,
     pub sources: SourceControl,
     pub workloads: Workloads,
+    /// What the trust slot has to say.
+    pub slot_condition: watch::Receiver<Option<Condition>>,
     pub view: watch::Sender<Arc<View>>,
     pub leave: watch::Sender<Leave>,
     /// Counted up each time the driver went round, for whoever watches over it.

@@ -46,7 +46,6 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
     let (mut slot, mut conditions) = Slot::open(&config.paths.state.join("trust"))?;
     let opened =
         Store::open(&config.paths.state.join("store"), &config.store, slot.floors().seq_floor)?;
-    conditions.extend(opened.conditions);
     let store = opened.store;
 
     let mut memory = Memory::default();
@@ -87,7 +86,6 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
         floors.clock = clock.saved().clone();
         floors.keep_above(used);
     })?;
-    conditions.extend(slot.condition().cloned());
     Ok(Booted { lock, slot, store, clock, memory, conditions, new_boot })
 }
 

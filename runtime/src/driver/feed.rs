@@ -14,6 +14,8 @@ const ROWS_MAX: usize = 64;
 const LINES_MAX: usize = 8192;
 const LINES_PER_FRAME: usize = 512;
 const MARKS_MAX: usize = 1024;
+/// A flood is spoken of for so long.
+const FLOOD_NEWS_MS: u64 = 600_000;
 
 #[derive(Debug, Default)]
 pub struct Feed {
@@ -23,6 +25,8 @@ pub struct Feed {
     marks: VecDeque<Mark>,
     lost_rows: u32,
     lost_lines: u64,
+    /// When the last of them was.
+    lost_age_ms: u64,
     seq: u64,
     period_ms: u64,
     sent_age_ms: u64,
@@ -60,6 +64,7 @@ impl Feed {
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
             self.lost_lines += 1;
+            self.lost_age_ms = line.age_ms;
         }
         self.lines.push_back(line);
     }
@@ -71,9 +76,10 @@ impl Feed {
         self.marks.push_back(mark);
     }
 
-    /// Lines that a flood pushed out since the start.
-    pub fn lost_lines(&self) -> u64 {
-        self.lost_lines
+    /// Lines that a flood pushed out since the start, while it is news.
+    pub fn flooded(&self, now_age_ms: u64) -> Option<u64> {
+        let news = now_age_ms < self.lost_age_ms.saturating_add(FLOOD_NEWS_MS);
+        (self.lost_lines > 0 && news).then_some(self.lost_lines)
     }
 
     /// Lines and marks are news and go at once; numbers go at the period.
@@ -107,7 +113,11 @@ impl Feed {
     pub fn give_back(&mut self, frame: Frame) {
         let rows = u32::try_from(frame.rows.len()).unwrap_or(u32::MAX);
         self.lost_rows = self.lost_rows.saturating_add(frame.lost).saturating_add(rows);
-        self.lost_lines += put_before(&mut self.lines, frame.lines, LINES_MAX) as u64;
+        let lost = put_before(&mut self.lines, frame.lines, LINES_MAX) as u64;
+        if lost > 0 {
+            self.lost_lines += lost;
+            self.lost_age_ms = frame.now.age_ms;
+        }
         put_before(&mut self.marks, frame.marks, MARKS_MAX);
     }
 }
@@ -193,7 +203,8 @@ mod tests {
         let untaken = feed.take(now(1000));
         (1..LINES_MAX).for_each(|_| feed.line(line("flood")));
         feed.give_back(untaken);
-        assert_eq!(feed.lost_lines(), 1);
+        assert_eq!(feed.flooded(1000 + FLOOD_NEWS_MS - 1), Some(1));
+        assert_eq!(feed.flooded(1000 + FLOOD_NEWS_MS), None);
         let frame = feed.take(now(1001));
         assert_eq!((&*frame.lines[0].text, &*frame.lines[1].text), ("b", "flood"));
     }

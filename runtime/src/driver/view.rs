@@ -61,24 +61,25 @@ impl Driver {
             name: "store.failing".into(),
             detail: format!("{why}; no action is permitted meanwhile"),
         });
-        let lost =
-            self.detectors.iter().filter(|(_, it)| it.feed.lost_lines() > 0).map(|(name, it)| {
-                Condition {
-                    name: "detector.flooded".into(),
-                    detail: format!("{} lines never reached {name}", it.feed.lost_lines()),
-                }
-            });
-        let storm = self.guard.storm_detail(&self.memory.history, self.clock.age_ms());
+        let now_age_ms = self.clock.age_ms();
+        let lost = self.detectors.iter().filter_map(|(name, it)| {
+            let lines = it.feed.flooded(now_age_ms)?;
+            Some(Condition {
+                name: "detector.flooded".into(),
+                detail: format!("{lines} lines since the start never reached {name}"),
+            })
+        });
+        let storm = self.guard.storm_detail(&self.memory.history, now_age_ms);
         let storm = storm.map(|detail| Condition { name: "guard.storm".into(), detail });
         let store = self.out.reader.conditions().into_iter();
-        let mut all: Vec<_> = failing
+        let slot = self.out.slot_condition.borrow().clone();
+        failing
             .chain(storm)
             .chain(store)
+            .chain(slot)
             .chain(self.conditions.iter().cloned())
             .chain(lost)
-            .collect();
-        all.dedup_by(|one, other| one.name == other.name);
-        all
+            .collect()
     }
 
     fn workload_view(&self, name: &str) -> WorkloadView {

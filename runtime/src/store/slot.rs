@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::database::sync_dir;
 use super::journal::BACKLOG_MAX;
@@ -111,21 +112,17 @@ impl Slot {
         });
         let found = [read(&copies[0])?, read(&copies[1])?];
         let mut slot = Self::choose(copies, &found)?;
-        let mut conditions = Vec::new();
         if slot.origin == Origin::Fresh {
             slot.write_both()?;
-            return Ok((slot, conditions));
+            return Ok((slot, Vec::new()));
         }
-        if let Some(why) = bad(&found[slot.next]) {
-            conditions.push(slot.repaired(&why));
-        }
+        let repaired = bad(&found[slot.next]).map(|why| slot.repaired(&why));
         let behind = !matches!(&found[slot.next], Copy::Good { generation, .. } if *generation == slot.generation);
         // A copy that a crash left one update behind is brought up as well.
         if behind && let Err(error) = slot.write(slot.next) {
-            conditions.push(slot.one_copy(&error));
+            slot.condition = Some(slot.one_copy(&error));
         }
-        slot.condition = conditions.last().cloned();
-        Ok((slot, conditions))
+        Ok((slot, repaired.into_iter().collect()))
     }
 
     pub fn floors(&self) -> &Floors {
@@ -246,11 +243,20 @@ impl Slot {
 
 /// The slot among those who keep floors in it.
 #[derive(Clone, Debug)]
-pub struct SharedSlot(Arc<Mutex<Slot>>);
+pub struct SharedSlot {
+    slot: Arc<Mutex<Slot>>,
+    condition: watch::Sender<Option<Condition>>,
+}
 
 impl SharedSlot {
     pub fn new(slot: Slot) -> Self {
-        Self(Arc::new(Mutex::new(slot)))
+        let condition = watch::Sender::new(slot.condition().cloned());
+        Self { slot: Arc::new(Mutex::new(slot)), condition }
+    }
+
+    /// Only one copy could be written last time.
+    pub fn condition(&self) -> watch::Receiver<Option<Condition>> {
+        self.condition.subscribe()
     }
 
     pub fn look<T>(&self, at: impl FnOnce(&Floors) -> T) -> T {
@@ -259,12 +265,15 @@ impl SharedSlot {
 
     /// As [`Slot::update`].
     pub fn update(&self, change: impl FnOnce(&mut Floors)) -> Result<(), SlotError> {
-        self.held().update(change)
+        let mut slot = self.held();
+        let updated = slot.update(change);
+        self.condition.send_replace(slot.condition.clone());
+        updated
     }
 
     fn held(&self) -> MutexGuard<'_, Slot> {
         // An update that does not come to its end leaves the floors as they were.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
