@@ -58,11 +58,13 @@ impl Known {
     }
 
     fn saw(&mut self, target: &TargetId) {
-        if !self.targets.contains(target)
-            && self.selectors.iter().any(|selector| selects(selector, target.as_str()))
-        {
+        if !self.targets.contains(target) && self.may_judge(target) {
             self.targets.insert(target.clone());
         }
+    }
+
+    fn may_judge(&self, target: &TargetId) -> bool {
+        self.selectors.iter().any(|selector| selects(selector, target.as_str()))
     }
 
     fn has(&self, target: &TargetId) -> bool {
@@ -81,7 +83,7 @@ pub(super) fn report(report: types::Report, known: &Known) -> Result<Report, Fau
     let mut findings: Vec<Finding> = Vec::with_capacity(report.findings.len());
     let mut keys = BTreeSet::new();
     for raw in report.findings {
-        let finding = finding(raw, known)?;
+        let Some(finding) = finding(raw, known)? else { continue };
         if !keys.insert(finding.key.clone()) {
             return Err(nonsense("two findings under one key", finding.key, "a key each"));
         }
@@ -97,7 +99,9 @@ pub(super) fn report(report: types::Report, known: &Known) -> Result<Report, Fau
     Ok(Report { findings, unjudged })
 }
 
-fn finding(raw: types::Finding, known: &Known) -> Result<Finding, Fault> {
+/// None of a target that it might judge and that is there no more: what was
+/// latched of it lasts longer than its entry in the file.
+fn finding(raw: types::Finding, known: &Known) -> Result<Option<Finding>, Fault> {
     at_most("series in a finding", raw.series.len(), SERIES_MAX)?;
     if let Some(index) = raw.series.iter().find(|index| **index as usize >= known.columns) {
         return Err(nonsense("a series", index.to_string(), "an index into the bound series"));
@@ -107,9 +111,12 @@ fn finding(raw: types::Finding, known: &Known) -> Result<Finding, Fault> {
     }
     let target = TargetId::from_text(text("bytes of a target", raw.target, TEXT_BYTES_MAX)?);
     if !known.has(&target) {
-        return Err(Fault::Foreign { target: target.into() });
+        return match known.may_judge(&target) {
+            true => Ok(None),
+            false => Err(Fault::Foreign { target: target.into() }),
+        };
     }
-    Ok(Finding {
+    Ok(Some(Finding {
         key: named("a finding's key", "bytes of a finding's key", raw.key)?,
         kind: named("a finding's kind", "bytes of a finding's kind", raw.kind)?,
         target,
@@ -117,7 +124,7 @@ fn finding(raw: types::Finding, known: &Known) -> Result<Finding, Fault> {
         series: raw.series,
         message: text("bytes of a finding's message", raw.message, MESSAGE_BYTES_MAX)?,
         evidence: attrs("attributes of evidence", raw.evidence)?,
-    })
+    }))
 }
 
 pub(super) fn decision(decision: heal::Decision) -> Result<Decision, Fault> {
