@@ -16,9 +16,13 @@ mod interlock;
 mod leave;
 mod memory;
 mod proof;
+mod protection;
+mod prove;
 mod report;
+mod settle;
 mod view;
 mod word;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,12 +36,10 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
-use crate::incident::step::{self, Step};
-use crate::incident::{Held, Incident, Phase};
 use crate::model::catalogue::Proof;
 use crate::model::{
-    AttemptId, AttemptOutcome, Attrs, CommandError, Condition, Event, IncidentId, Line, Mark,
-    Outcome, Record, Seq, Series, TargetId, Value, View,
+    AttemptId, Attrs, CommandError, Condition, Event, Line, Mark, Outcome, Record, Seq, Series,
+    TargetId, Value, View,
 };
 use crate::plugin::{Detector, PluginEvent};
 use crate::secret::Redactor;
@@ -53,8 +55,6 @@ pub use memory::Memory;
 
 /// How often time alone is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// Steps taken on one input; more means that two rules undo each other.
-const STEPS_MAX: u32 = 10_000;
 
 /// Whom the driver gives orders to.
 pub struct Outlets {
@@ -272,86 +272,6 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self) {
-        self.settle_incidents();
-        self.reconcile_desired();
-        self.send_frames();
-    }
-
-    /// Does what is to be done about the incidents until nothing is left.
-    fn settle_incidents(&mut self) {
-        for _ in 0..STEPS_MAX {
-            let Some(step) = self.next_step() else { return };
-            match step {
-                Step::Write(event) => self.take_step(event),
-                Step::Ask { incident, healer } => self.ask(incident, &healer),
-                Step::Undo { incident } => self.undo(incident),
-            }
-        }
-        tracing::error!(
-            "{STEPS_MAX} steps on one input: two rules undo each other; going on at the next"
-        );
-    }
-
-    fn take_step(&mut self, event: Event) {
-        let point = match &event {
-            Event::IncidentOpened { .. } => Some(Failpoint::DriverIncidentOpened),
-            Event::IncidentRecovered { .. } => Some(Failpoint::DriverRecovered),
-            Event::IncidentProven { .. } => Some(Failpoint::DriverProven),
-            _ => None,
-        };
-        let closed = match &event {
-            Event::IncidentClosed { incident, .. } => self.memory.incidents.get(*incident).cloned(),
-            _ => None,
-        };
-        tell(&event);
-        let opened = match &event {
-            Event::IncidentOpened { root, .. } => Some(root.clone()),
-            _ => None,
-        };
-        let record = self.write(event);
-        if let Some(root) = opened {
-            self.note_drill(IncidentId(record.seq), &root);
-        }
-        if let Some(point) = point {
-            hit(point);
-        }
-        if let Some(incident) = closed {
-            let attrs = vec![("incident".into(), Value::text(incident.id.to_string()))];
-            self.mark(incident.root.clone(), "incident.closed", attrs);
-            let why = format!("{} closed", incident.id);
-            let config = Arc::clone(&self.config);
-            self.reopen_stuck(|it| config.graph.depends_on(&it.root, &incident.root), &why);
-        }
-    }
-
-    fn next_step(&self) -> Option<Step> {
-        let unwanted = |target: &TargetId| self.is_unwanted(target);
-        let runs = |target: &TargetId| self.runs(target);
-        let exit = |attempt: AttemptId| self.exits.get(&attempt).copied();
-        let proof_ms_max = |target: &TargetId| self.proofs.ms_max(target);
-        let healer = |name: &str| self.healer_state(name);
-        let blind = |detector: &str| self.is_blind(detector);
-        let refuses = |held: &Held| self.refuses(held);
-        let scene = step::Scene {
-            now_age_ms: self.clock.age_ms(),
-            mode: self.config.mode,
-            // What could not be permitted is not asked for.
-            paused: self.memory.paused.is_some() || self.journal_failing.is_some(),
-            graph: &self.config.graph,
-            config: &self.config.incident,
-            explains: &self.explains,
-            unwanted: &unwanted,
-            runs: &runs,
-            exit: &exit,
-            proof_ms_max: &proof_ms_max,
-            healer: &healer,
-            blind: &blind,
-            refuses: &refuses,
-        };
-        step::next(&self.memory.incidents, &scene)
-    }
-
     /// Hands a sealed permit to the hands, and watches for its proof.
     fn submit(&mut self, permit: Permit) {
         hit(Failpoint::DriverPermitted);
@@ -389,17 +309,6 @@ impl Driver {
         }
     }
 
-    fn watch_proof(&mut self, target: &TargetId, attempt: AttemptId) {
-        let now_age_ms = self.clock.age_ms();
-        let also = self.also_prove(attempt);
-        let until_age_ms = now_age_ms + self.proofs.ms_max(target);
-        for (other, _) in &also {
-            self.out.sources.hasten(other, until_age_ms);
-        }
-        self.out.sources.hasten(target, until_age_ms);
-        self.proofs.begin(target, now_age_ms, also);
-    }
-
     fn take_durable(&mut self, durable: &watch::Receiver<Durable>) {
         let now = durable.borrow().clone();
         self.journal_durable = now.seq;
@@ -434,30 +343,6 @@ impl Driver {
         }
     }
 
-    fn reopen_stuck(&mut self, which: impl Fn(&Incident) -> bool, why: &str) {
-        self.reopen(|it| matches!(it.phase, Phase::Stuck { .. }) && which(it), why);
-    }
-
-    fn reopen(&mut self, which: impl Fn(&Incident) -> bool, why: &str) {
-        let them = self.memory.incidents.open().filter(|it| which(it));
-        for incident in them.map(|it| it.id).collect::<Vec<_>>() {
-            self.write(Event::IncidentReopened { incident, why: why.to_owned() });
-        }
-    }
-
-    /// What was stuck or refused under another configuration, or another version,
-    /// may be another matter under this one.
-    fn reopen_what_was_refused(&mut self) {
-        let refused = |it: &Incident| match it.phase {
-            Phase::Stuck { .. } => true,
-            Phase::Waiting { .. } => {
-                it.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Refused)
-            }
-            _ => false,
-        };
-        self.reopen(refused, "the configuration, or the version, is another one");
-    }
-
     fn up_ms(&self) -> u64 {
         clock::boottime_ms()
     }
@@ -469,20 +354,5 @@ impl Driver {
         }
         let detectors = self.detectors.into_values().filter_map(detect::Detecting::into_handle);
         Left { journal: self.out.journal, detectors: detectors.collect() }
-    }
-}
-
-/// Says aloud what an operator would want in the log.
-fn tell(event: &Event) {
-    match event {
-        Event::IncidentOpened { root, kind, .. } => tracing::warn!(%root, kind, "incident opened"),
-        Event::IncidentRecovered { incident, .. } => tracing::info!(%incident, "recovered"),
-        Event::IncidentRelapsed { incident, why, .. } => tracing::warn!(%incident, why, "relapsed"),
-        Event::IncidentStuck { incident, why } => {
-            tracing::error!(%incident, why, "STUCK: out of ideas, a person is needed");
-        }
-        Event::ProofFailed { incident, why, .. } => tracing::warn!(%incident, why, "proof failed"),
-        Event::IncidentClosed { incident, why } => tracing::info!(%incident, why, "closed"),
-        _ => {}
     }
 }

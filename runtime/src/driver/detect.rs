@@ -1,10 +1,8 @@
-//! Detectors: binding them to series, feeding them, taking their reports, and
-//! saying so when a target has none left.
+//! Detectors: binding them to series, feeding them, taking their reports.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::feed::Feed;
-use super::proof::Seen;
 use super::{Driver, report};
 use crate::failpoint::{Failpoint, hit};
 use crate::incident::Phase;
@@ -12,12 +10,10 @@ use crate::model::event::exit_attrs;
 use crate::model::finding::SEVERITY_OPENS;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
-    AfterFault, AttemptId, Attrs, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId,
-    Line, Mark, Origin, Report, Series, SeriesId, TargetId, Value, selects,
+    AfterFault, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId, Line, Mark, Report,
+    Series, SeriesId, TargetId, Value, selects,
 };
 use crate::plugin::{Detector, Healer, PluginEvent};
-use crate::source::ProbeResult;
-use crate::workload::WorkloadEvent;
 
 /// Lines that wait for detectors to arrive.
 const EARLY_LINES_MAX: usize = 8192;
@@ -71,7 +67,7 @@ impl Detecting {
     }
 
     /// Whether it can be counted on, now or after a backoff.
-    fn protects(&self) -> bool {
+    pub(super) fn protects(&self) -> bool {
         !matches!(self.view.state, PluginState::Quarantined | PluginState::Refused)
     }
 
@@ -311,143 +307,6 @@ impl Driver {
         self.look_at_protection();
     }
 
-    /// Says so when the last detector of a target is gone, and when one is back.
-    pub(super) fn look_at_protection(&mut self) {
-        let configured = |target: &TargetId| {
-            self.config.plugins.iter().any(|plugin| {
-                !self.healers.contains_key(&plugin.name)
-                    && plugin.targets.iter().any(|it| selects(it, target.as_str()))
-            })
-        };
-        // What is still on its way has lost nobody yet.
-        let awaited = |target: &TargetId| {
-            self.config.plugins.iter().any(|plugin| {
-                !self.has_arrived(&plugin.name)
-                    && plugin.targets.iter().any(|it| selects(it, target.as_str()))
-            })
-        };
-        let protected = |target: &TargetId| {
-            let judging = self.detectors.values().filter(|it| it.judges(target));
-            awaited(target) || judging.into_iter().any(Detecting::protects)
-        };
-        let unprotected: BTreeSet<TargetId> = self
-            .config
-            .graph
-            .iter()
-            .map(|target| target.id.clone())
-            .filter(|target| configured(target) && !protected(target))
-            .collect();
-        let lost: Vec<_> = unprotected.difference(&self.unprotected).cloned().collect();
-        let regained: Vec<_> = self.unprotected.difference(&unprotected).cloned().collect();
-        self.unprotected = unprotected;
-        for target in lost {
-            tracing::error!(%target, "protection.lost: no detector judges this target any more");
-            self.write(Event::ProtectionLost { target });
-        }
-        for target in regained {
-            self.write(Event::ProtectionRegained { target });
-        }
-    }
-
-    /// Whether a detector will not report any more.
-    pub(super) fn is_blind(&self, detector: &str) -> bool {
-        self.detectors.get(detector).is_some_and(|it| !it.protects())
-    }
-
-    pub(super) fn take_probe(&mut self, result: &ProbeResult) {
-        for (target, seen) in self.proofs.take(result) {
-            let detail = format!("{}/{}: {}", result.target, result.probe, result.detail);
-            self.proof_seen(&target, seen, detail);
-        }
-        // A detector counts readings: hastened longer than it takes, two within
-        // one blink would be a fault.
-        if self.proofs.is_complete(&result.target) {
-            self.out.sources.calm(&result.target);
-        }
-    }
-
-    pub(super) fn prove_what_has_no_probe(&mut self) {
-        for target in self.proofs.due_without_probe(self.clock.age_ms()) {
-            let seen = if self.runs(&target) { Seen::Good } else { Seen::Bad };
-            self.proof_seen(&target, seen, "the process runs".into());
-        }
-    }
-
-    fn proof_seen(&mut self, target: &TargetId, seen: Seen, detail: String) {
-        let wanted = self.config.incident.proofs_wanted;
-        let open: Vec<IncidentId> = self
-            .memory
-            .incidents
-            .open()
-            .filter(|incident| {
-                let Phase::Proving { attempt, good, .. } = incident.phase else { return false };
-                let on_target = incident.attempt(attempt).is_some_and(|it| it.target == *target);
-                // What adds nothing is not written down: good beyond what is
-                // wanted, bad while it is still loading.
-                on_target && if seen == Seen::Good { good < wanted } else { good > 0 }
-            })
-            .map(|incident| incident.id)
-            .collect();
-        for incident in open {
-            self.write(Event::ProofSeen {
-                incident,
-                good: seen == Seen::Good,
-                detail: detail.clone(),
-            });
-            hit(Failpoint::DriverProof);
-        }
-    }
-
-    pub(super) fn take_workload(&mut self, event: WorkloadEvent) {
-        match event {
-            WorkloadEvent::Started { workload, attempt, pid } => {
-                self.start_failed.remove(&workload);
-                let target = TargetId::workload(&workload);
-                let attrs = self.start_attrs(&workload, attempt);
-                self.write(Event::WorkloadStarted { workload, attempt, pid });
-                self.mark(target, "workload.started", attrs);
-            }
-            WorkloadEvent::Exited { workload, attempt, status, wanted } => {
-                let target = TargetId::workload(&workload);
-                self.remember_exit(attempt, status);
-                self.write(Event::WorkloadExited { workload, attempt, status, wanted });
-                let what = if wanted { "workload.stopped" } else { "workload.exited" };
-                self.mark(target, what, exit_attrs(attempt, status, wanted));
-            }
-            WorkloadEvent::Adopted { workload, attempt, pid, why } => {
-                let target = TargetId::workload(&workload);
-                self.write(Event::WorkloadAdopted { workload, attempt, pid, why });
-                self.mark(target, "workload.adopted", vec![]);
-            }
-            // What somebody does to a unit by other means is their word.
-            WorkloadEvent::StartedByOthers { workload, attempt, pid } => {
-                let by = Origin::Others;
-                self.write(Event::WorkloadDesired {
-                    workload: workload.clone(),
-                    running: true,
-                    by,
-                });
-                self.take_workload(WorkloadEvent::Started { workload, attempt, pid });
-            }
-            WorkloadEvent::StoppedByOthers { workload, attempt, status } => {
-                let by = Origin::Others;
-                let desired =
-                    Event::WorkloadDesired { workload: workload.clone(), running: false, by };
-                self.write(desired);
-                self.take_workload(WorkloadEvent::Exited {
-                    workload,
-                    attempt,
-                    status,
-                    wanted: true,
-                });
-            }
-            WorkloadEvent::Lines(lines) => self.take_lines(lines),
-            WorkloadEvent::LinesLost { workload, count } => {
-                tracing::warn!(workload, count, "lines came faster than they could be passed on");
-            }
-        }
-    }
-
     /// What comes before a detector has arrived waits for it: the kernel says
     /// most while the box boots.
     pub(super) fn take_lines(&mut self, lines: Vec<Line>) {
@@ -473,19 +332,8 @@ impl Driver {
     }
 
     /// A healer that a route names is expected from the start.
-    fn has_arrived(&self, plugin: &str) -> bool {
+    pub(super) fn has_arrived(&self, plugin: &str) -> bool {
         self.detectors.contains_key(plugin) || self.healers.contains_key(plugin)
-    }
-
-    /// What a detector may want to know of a start: which, and how long the
-    /// workload may take until its probes are good.
-    fn start_attrs(&self, workload: &str, attempt: AttemptId) -> Attrs {
-        let declared = self.config.workloads.iter().find(|it| it.name == workload);
-        let grace_ms = declared.map_or(0, |it| it.start_grace_ms);
-        vec![
-            ("attempt".into(), Value::text(attempt.to_string())),
-            ("start_grace_ms".into(), Value::Int(i64::try_from(grace_ms).unwrap_or(i64::MAX))),
-        ]
     }
 
     /// Findings of detectors that are no longer configured would stand for ever,
