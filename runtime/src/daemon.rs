@@ -24,6 +24,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
 use crate::driver::{Driver, Inlets, Left, Outlets, Start};
+use crate::heap;
 use crate::model::{Condition, View};
 use crate::plugin;
 use crate::secret::Redactor;
@@ -45,6 +46,7 @@ const ACTION_GRACE: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT. `secrets` were given to their owners in `config`.
 pub fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+    heap::keep_small();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(blocking_threads_max(&config))

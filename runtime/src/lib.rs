@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod driver;
 pub mod failpoint;
 pub mod guard;
+pub mod heap;
 pub mod http;
 pub mod incident;
 pub mod model;

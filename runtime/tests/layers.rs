@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["http", "program"],
     &["clock"],
     &["model"],
-    &["failpoint", "secret"],
+    &["failpoint", "heap", "secret"],
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

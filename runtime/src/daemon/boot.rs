@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::driver::Memory;
+use crate::heap;
 use crate::model::Condition;
 use crate::store::{Slot, SlotError, SlotOrigin, Store, StoreError};
 
@@ -59,6 +60,8 @@ pub fn boot(config: &Config) -> Result<Booted, BootError> {
             }
         }
     }
+    // The journal was read whole.
+    heap::give_back();
     if unreadable > 0 {
         conditions.push(Condition {
             name: "store.unreadable".into(),

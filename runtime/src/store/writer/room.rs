@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Limits, Writer};
+use crate::heap;
 use crate::store::archive::Archive;
 use crate::store::database::{Database, Fault, environment};
 use crate::store::recover::Backend;
@@ -43,7 +44,10 @@ impl Writer {
             Backend::Live(database) if database.bytes() > self.copy_at => database.bytes(),
             _ => return Ok(()),
         };
-        match self.copy(self.limits.budget()) {
+        let copied = self.copy(self.limits.budget());
+        // Both databases were read or written whole.
+        heap::give_back();
+        match copied {
             Ok(now) => {
                 // Not at once again where audit alone is too much.
                 self.copy_at = self.limits.copy_at().max(now + self.limits.max_bytes / 8);
