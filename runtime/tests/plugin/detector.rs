@@ -269,11 +269,19 @@ fn a_message_that_is_no_text_is_a_fault() {
 }
 
 #[test]
-fn a_finding_about_a_stranger_is_a_fault() {
-    let mut story = Story::plain(|_| ());
+fn a_finding_about_what_is_not_its_to_judge_is_a_fault() {
+    let mut story = Story::plain(|config| config.targets = vec!["workload:a".into()]);
     story.ready();
     let (why, _) = story.fault(FOREIGN);
     assert!(why.contains("workload:zz"), "{why}");
+}
+
+#[test]
+fn a_finding_about_what_is_its_to_judge_and_not_there_is_dropped() {
+    let mut story = Story::plain(|_| ());
+    story.ready();
+    story.order(FOREIGN);
+    assert_eq!(story.rig.hear_report().findings, []);
 }
 
 #[test]
