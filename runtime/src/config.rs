@@ -141,10 +141,18 @@ pub struct SourceConfig {
     pub journalctl: PathBuf,
     /// `/sys`, unless a test pretends.
     pub sys_root: PathBuf,
+    /// Disks are asked for their health, where the box says so.
+    pub smart: Option<SmartConfig>,
     pub links: Vec<LinkConfig>,
     pub sensors: Vec<SensorConfig>,
     /// What says whether the line may be disturbed now; each is a probe of its name.
     pub interlocks: Vec<ProbeConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmartConfig {
+    pub smartctl: PathBuf,
+    pub period_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

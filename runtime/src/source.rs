@@ -25,6 +25,7 @@
 //! All of it ends with the last [`SourceControl`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -43,6 +44,7 @@ use self::outlet::Outlet;
 use self::probe::{Probe, Surroundings};
 use self::sensor::Sensor;
 use self::series::Registry;
+use self::smart::Smart;
 use crate::clock::Clock;
 use crate::config::{ExternalConfig, ProbeConfig, SourceConfig, WorkloadConfig};
 use crate::model::{Batch, Line, Series, TargetId, TargetKind};
@@ -71,6 +73,7 @@ mod readonly;
 mod resolve;
 mod sensor;
 mod series;
+mod smart;
 mod timekeeping;
 mod wear;
 
@@ -104,6 +107,11 @@ pub struct ProbeResult {
     pub detail: String,
 }
 
+/// Names of the disks below `sys_root` that can be asked for their health.
+pub fn disks(sys_root: &Path) -> Vec<String> {
+    smart::found(sys_root)
+}
+
 /// All that will be read, before the first reading.
 pub struct Sources {
     series: Vec<Series>,
@@ -115,6 +123,7 @@ pub struct Sources {
     interlocks: Vec<ProbeConfig>,
     hosts: Vec<Host>,
     hardware: Hardware,
+    smart: Option<Smart>,
     sensors: Vec<Sensor>,
 }
 
@@ -153,6 +162,8 @@ impl Sources {
         }
         let hosts = config.links.iter().flat_map(|it| Host::all(it, &mut registry)).collect();
         let hardware = Hardware::new(&config.sys_root, config.period_ms, &mut registry);
+        let smart = config.smart.as_ref();
+        let smart = smart.map(|it| Smart::new(&config.sys_root, it, &mut registry));
         let sensor = |it| Sensor::new(&config.sys_root, it, &mut registry);
         let sensors = config.sensors.iter().map(sensor).collect();
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
@@ -168,6 +179,7 @@ impl Sources {
             journals,
             hosts,
             hardware,
+            smart,
             sensors,
         }
     }
@@ -216,6 +228,9 @@ impl Sources {
             let kmsg = self.kmsg.map(|kmsg| kmsg.start(around.clone()));
             let logs = self.logs.into_iter().map(|log| log.start(around.clone()));
             let hardware = self.hardware.start(around.clone());
+            if let Some(smart) = self.smart {
+                smart.start(around.clone());
+            }
             let journals = self.journals.into_iter().map(|it| it.start(around.clone()));
             let lines = logs.chain(journals).chain(kmsg);
             let threads = lines.chain([hardware]).filter_map(Result::err);

@@ -15,6 +15,7 @@ mod crash;
 mod daemon_killed;
 mod device_reading;
 mod disk;
+mod disk_health;
 mod doctor;
 mod drill;
 mod first_party;

@@ -38,6 +38,8 @@ pub enum Of {
     Change,
     /// How far the reading is from the limit that the hardware gives.
     Headroom,
+    /// The reading, which is 0 or 1: it has no amount.
+    State,
 }
 
 /// An accelerator's heat is not the box's.
@@ -45,6 +47,10 @@ const BOX: &str = "box";
 /// The limits of what `hw.temperature` measures, told apart by these labels.
 pub const TEMPERATURE_LIMIT: &str = "hw.temperature.limit";
 const SENSOR_LABELS: [&str; 2] = ["id", "name"];
+/// What a person looks for, by the label that names it.
+const PLACES: [&str; 4] = ["mountpoint", "name", "id", "system.device"];
+
+const SMART: &str = "hw.physical_disk.smart";
 
 const BASE: Gauge = Gauge {
     name: "",
@@ -135,8 +141,55 @@ pub const ALL: &[Gauge] = &[
         ..BASE
     },
     Gauge {
+        name: "disk-failing",
+        series: "hw.status",
+        labels: &[("hw.type", "physical_disk"), ("state", "failed")],
+        of: Of::State,
+        error: Some(1.0),
+        margin: 0.5,
+        for_s: 0.0,
+        what: "the disk says of itself that it fails",
+        advice: "copy what is needed off it, and replace it",
+        ..BASE
+    },
+    Gauge {
+        name: "disk-worn",
+        series: "hw.physical_disk.endurance_utilization",
+        labels: &[("state", "remaining")],
+        side: Side::Below,
+        warn: Some(0.1),
+        error: Some(0.0),
+        for_s: 0.0,
+        what: "of its endurance left",
+        advice: "plan its replacement, and look at what writes so much",
+        ..BASE
+    },
+    Gauge {
+        name: "disk-sectors-pending",
+        series: SMART,
+        labels: &[("hw.physical_disk.smart_attribute", "pending_sectors")],
+        warn: Some(1.0),
+        margin: 0.5,
+        for_s: 0.0,
+        what: "sectors that do not read",
+        advice: "copy what is needed off it; writing to them has them replaced",
+        ..BASE
+    },
+    Gauge {
+        name: "disk-sectors-lost",
+        series: SMART,
+        labels: &[("hw.physical_disk.smart_attribute", "uncorrectable_sectors")],
+        warn: Some(1.0),
+        margin: 0.5,
+        for_s: 0.0,
+        what: "sectors that could not be corrected",
+        advice: "copy what is needed off it, and replace it",
+        ..BASE
+    },
+    Gauge {
         name: "clock-unsynchronized",
         series: "system.clock.synchronized",
+        of: Of::State,
         side: Side::Below,
         warn: Some(0.0),
         margin: 0.0,
@@ -189,7 +242,7 @@ pub struct Watch {
     /// Where the hardware's limit is read.
     limit_column: Option<usize>,
     pub key: String,
-    /// The mount point, the sensor: what a person looks for.
+    /// The mount point, the sensor, the disk.
     place: String,
     unit: String,
     period_ms: u32,
@@ -245,7 +298,7 @@ impl Watch {
         let limit_column = (gauge.of == Of::Headroom)
             .then(|| bound.iter().position(|it| it.name == TEMPERATURE_LIMIT && same(it)))
             .flatten();
-        let place = series.label("mountpoint").or(series.label("name")).or(series.label("id"));
+        let place = PLACES.iter().find_map(|name| series.label(name));
         Self {
             gauge: at,
             column,
@@ -305,10 +358,7 @@ impl Watch {
         let Standing { since_age_ms, value } = standing;
         let Gauge { what, advice, .. } = gauge;
         let place = if self.place.is_empty() { String::new() } else { format!("{}: ", self.place) };
-        // What is 0 or 1 has no amount.
-        let is_state = gauge.of == Of::Change
-            || gauge.side == Side::Below && limit == 0.0 && gauge.of == Of::Reading;
-        let message = match is_state {
+        let message = match matches!(gauge.of, Of::Change | Of::State) {
             true => format!("{place}{what}; {advice}"),
             false => format!(
                 "{place}{} {what}, the limit is {}; {advice}",

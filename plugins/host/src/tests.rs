@@ -1,4 +1,6 @@
-use homeostat_sdk::testkit::{FrameMaker, Session, frame, golden, refusal, resumable, series};
+use homeostat_sdk::testkit::{
+    FrameMaker, SeriesMaker, Session, frame, golden, refusal, resumable, series,
+};
 use homeostat_sdk::{CRITICAL, ERROR, WARNING};
 use serde_json::{Value, json};
 
@@ -225,6 +227,67 @@ fn each_level_has_its_limits() {
         let report = it.observe(row(for_s + 1, &[(column, value)]));
         assert_eq!(report.findings[0].kind, kind);
         assert_eq!(report.findings.len(), 1);
+    }
+}
+
+#[test]
+fn a_disk_is_judged_by_what_it_says_of_itself() {
+    let on =
+        |series: SeriesMaker| series.on("box").label("system.device", "sda").every_ms(3_600_000);
+    let smart = |attribute: &str| {
+        series("hw.physical_disk.smart")
+            .unit("{sector}")
+            .label("hw.physical_disk.smart_attribute", attribute)
+    };
+    let disk = [
+        series("hw.status").label("hw.type", "physical_disk").label("state", "failed"),
+        series("hw.physical_disk.endurance_utilization").label("state", "remaining"),
+        smart("pending_sectors"),
+        smart("uncorrectable_sectors"),
+        smart("reallocated_sectors"),
+    ];
+    let mut it = Session::<Host>::new("").bind(disk.map(on));
+    assert_eq!(it.observe(frame(1_000).row([0.0, 0.5, 0.0, 0.0, 8.0])), Report::default());
+    for (at, (row, severity, told)) in [
+        (
+            [1.0, 0.5, 0.0, 0.0, 8.0],
+            ERROR,
+            "sda: the disk says of itself that it fails; copy what is needed off it, and replace it",
+        ),
+        (
+            [0.0, 0.07, 0.0, 0.0, 8.0],
+            WARNING,
+            "sda: 7 % of its endurance left, the limit is 10 %; \
+             plan its replacement, and look at what writes so much",
+        ),
+        (
+            [0.0, 0.0, 0.0, 0.0, 8.0],
+            ERROR,
+            "sda: 0 % of its endurance left, the limit is 0 %; \
+             plan its replacement, and look at what writes so much",
+        ),
+        (
+            [0.0, 0.5, 16.0, 0.0, 8.0],
+            WARNING,
+            "sda: 16 sectors that do not read, the limit is 1; \
+             copy what is needed off it; writing to them has them replaced",
+        ),
+        (
+            [0.0, 0.5, 0.0, 2.0, 8.0],
+            WARNING,
+            "sda: 2 sectors that could not be corrected, the limit is 1; \
+             copy what is needed off it, and replace it",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let hour_ms = 3_600_000 * (at as u64 + 1);
+        let report = it.observe(frame(hour_ms).row(row));
+        let [finding] = &report.findings[..] else { panic!("{told}: {report:?}") };
+        assert_eq!((finding.severity, finding.message.as_str()), (severity, told));
+        let well = it.observe(frame(hour_ms + 1_000).row([0.0, 0.5, 0.0, 0.0, 8.0]));
+        assert_eq!(well, Report::default(), "{told}");
     }
 }
 

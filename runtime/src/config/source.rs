@@ -8,10 +8,10 @@ use super::document::At;
 use super::modbus::{self, modbus};
 use super::probe::{command, environment, note_kind};
 use super::reader::Section;
-use super::typed::{Defaults, HOUR, MINUTE, Named, SECOND};
+use super::typed::{DAY, Defaults, HOUR, MINUTE, Named, SECOND};
 use super::{
     JournalConfig, KmsgConfig, LinkConfig, LogConfig, LogStart, Paths, SensorConfig, SensorKind,
-    SourceConfig, value,
+    SmartConfig, SourceConfig, value,
 };
 use crate::model::TargetId;
 
@@ -55,10 +55,21 @@ pub(super) fn source(
         journals: Vec::new(),
         journalctl: section.path("journalctl", || PathBuf::from("/usr/bin/journalctl")),
         sys_root: section.path("sys_root", || PathBuf::from("/sys")),
+        smart: smart(section),
         links: Vec::new(),
         sensors: Vec::new(),
         interlocks: Vec::new(),
     }
+}
+
+/// Off where nothing is said: asking takes privileges that a daemon may not have.
+fn smart(section: &mut Section<'_>) -> Option<SmartConfig> {
+    let wanted = section.flag("smart", false);
+    let config = SmartConfig {
+        smartctl: section.path("smartctl", || PathBuf::from("/usr/sbin/smartctl")),
+        period_ms: section.duration("smart_period", HOUR, SECOND..=7 * DAY),
+    };
+    wanted.then_some(config)
 }
 
 fn kmsg(section: &mut Section<'_>, paths: &Paths) -> Option<KmsgConfig> {

@@ -63,6 +63,7 @@ impl Story {
         let config = SourceConfig {
             proc_root: proc.root().to_owned(),
             sys_root: proc.path("sys"),
+            smart: None,
             interlocks: vec![],
             period_ms: 20,
             filesystems: vec![PathBuf::from("/")],
@@ -292,6 +293,7 @@ fn series_are_the_same_for_the_same_configuration() {
         journalctl: "/nowhere/journalctl".into(),
         logs: vec![],
         sys_root: PathBuf::from("/sys"),
+        smart: None,
         links: vec![],
         sensors: vec![],
     };

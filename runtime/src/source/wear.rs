@@ -3,8 +3,7 @@
 //! Invariant: an estimate is given as the device gives it, in tenths, and of a
 //! tenth that is begun nothing is left. The device makes it anew when it starts.
 //!
-//! NVMe and SATA tell theirs only to who may send them commands, and are left to
-//! a sensor with a command (`nvme smart-log -o json`, `smartctl -j`).
+//! NVMe and SATA tell theirs only to who may send them commands (see `smart`).
 //!
 //! The name is OpenTelemetry's
 //! (<https://opentelemetry.io/docs/specs/semconv/hardware/physical-disk/>), the

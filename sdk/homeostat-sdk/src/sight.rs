@@ -13,6 +13,9 @@ use crate::types::{Report, Series};
 /// target is judged without it.
 const BLIND_PERIODS: u64 = 5;
 const BLIND_MS_MIN: u64 = 30_000;
+/// A series that is read once an hour may never be: its target is not left
+/// unjudged for half a day.
+const BLIND_MS_MAX: u64 = 600_000;
 
 #[derive(Debug, Default)]
 pub struct Sight {
@@ -108,6 +111,7 @@ impl Sight {
 
 impl Column {
     fn is_blind(&self) -> bool {
-        !self.read && self.blind_ms <= (self.period_ms * BLIND_PERIODS).max(BLIND_MS_MIN)
+        let waited_for_ms = (self.period_ms * BLIND_PERIODS).clamp(BLIND_MS_MIN, BLIND_MS_MAX);
+        !self.read && self.blind_ms <= waited_for_ms
     }
 }

@@ -7,9 +7,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+
 use super::Check;
 use crate::config::Config;
-use crate::workload;
+use crate::{source, workload};
 
 /// What the kernel lets this process do.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ const CAPABILITIES: [(u32, &str, &str); 6] = [
     (34, "CAP_SYSLOG", "the kernel's messages may be closed to it"),
 ];
 const SETUID: u64 = 1 << 7;
+/// CAP_SYS_RAWIO and CAP_SYS_ADMIN: commands to disks.
+const DISK_POWERS: u64 = 1 << 17 | 1 << 21;
 
 impl Powers {
     pub fn here() -> Self {
@@ -73,6 +77,7 @@ pub(super) fn checks(root: &Path, powers: &Powers, config: &Config) -> Vec<Check
         clock(powers),
         boot_id(root),
     ]);
+    checks.extend(disk_health(root, powers, config));
     checks
 }
 
@@ -225,6 +230,43 @@ fn temperatures(root: &Path) -> Check {
         ),
         _ => Check::ok("temperature", format!("{chips} of hwmon, {zones} thermal zones")),
     }
+}
+
+/// Nothing to say where there is no such disk and nobody asks.
+fn disk_health(root: &Path, powers: &Powers, config: &Config) -> Option<Check> {
+    let name = "disk health";
+    let disks = source::disks(&root.join("sys"));
+    let Some(smart) = &config.source.smart else {
+        return (!disks.is_empty()).then(|| {
+            Check::lacks(
+                name,
+                format!("{} not asked", disks.join(", ")),
+                "a disk that wears out is not seen before it fails",
+                "install smartmontools, and say smart = true under [source]",
+            )
+        });
+    };
+    let costs = "the health of disks is not known";
+    let program = smart.smartctl.display();
+    if let Err(error) = access(&smart.smartctl, Access::EXEC_OK) {
+        let found = format!("{program}: {}", std::io::Error::from(error));
+        let remedy = "install smartmontools, or correct smartctl under [source]";
+        return Some(Check::cannot(name, found, costs, remedy));
+    }
+    if powers.capabilities & DISK_POWERS != DISK_POWERS {
+        let found = "CAP_SYS_ADMIN and CAP_SYS_RAWIO are not there";
+        let remedy = "run the daemon as root or with both, or leave smart out of [source]";
+        return Some(Check::cannot(name, found, costs, remedy));
+    }
+    Some(match disks.is_empty() {
+        true => Check::lacks(
+            name,
+            "no disk that could be asked",
+            costs,
+            "leave smart out of [source]; eMMC and cards tell their wear without it",
+        ),
+        false => Check::ok(name, format!("{} asked by {program}", disks.join(", "))),
+    })
 }
 
 fn systemd(root: &Path) -> Check {

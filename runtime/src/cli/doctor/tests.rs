@@ -222,3 +222,23 @@ fn what_may_be_done_to_the_box_is_looked_for_and_not_done() {
     }
     assert_eq!(checks.len(), 7, "{checks:#?}");
 }
+
+#[test]
+fn disks_that_nobody_asks_and_a_program_or_a_power_that_is_missing_are_said() {
+    let root = rich();
+    let health = |uid: u32, more: &str| {
+        let checks = kernel::checks(root.path(), &powers(uid), &config(more));
+        checks.into_iter().find(|check| check.name == "disk health")
+    };
+    assert_eq!(health(0, ""), None);
+    std::fs::create_dir_all(root.path().join("sys/block/nvme0n1")).unwrap();
+    let unasked = health(0, "").unwrap();
+    assert_eq!((unasked.verdict, unasked.found.as_str()), (Verdict::Lacks, "nvme0n1 not asked"));
+
+    let smart = |program: &str| format!("[source]\nsmart = true\nsmartctl = \"{program}\"\n");
+    let missing = health(0, &smart("/nowhere/smartctl")).unwrap();
+    assert!(missing.verdict == Verdict::Cannot && missing.found.contains("/nowhere/smartctl"));
+    let powerless = health(1_000, &smart("/bin/sh")).unwrap();
+    assert!(powerless.verdict == Verdict::Cannot && powerless.found.contains("CAP_SYS_RAWIO"));
+    assert_eq!(health(0, &smart("/bin/sh")).unwrap().verdict, Verdict::Ok);
+}
