@@ -5,6 +5,7 @@
 //! handed its own part, never the whole.
 
 mod action;
+mod bus;
 mod cycle;
 mod document;
 mod drill;
@@ -28,6 +29,7 @@ mod value;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub trust: TrustConfig,
     pub store: StoreConfig,
     pub api: ApiConfig,
+    /// The one MQTT link, where there is a broker.
+    pub bus: Option<BusConfig>,
     pub source: SourceConfig,
     pub guard: GuardConfig,
     pub incident: IncidentConfig,
@@ -149,6 +153,30 @@ pub struct SourceConfig {
     pub interlocks: Vec<ProbeConfig>,
 }
 
+/// Its `Debug` does not show the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BusConfig {
+    /// `HOST:PORT` of the broker.
+    pub address: String,
+    pub client_id: String,
+    pub username: Option<String>,
+    /// Given by [`Config::reveal`].
+    pub password: Option<String>,
+    pub keep_alive_ms: u64,
+}
+
+impl fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, client_id, username, password: _, keep_alive_ms } = self;
+        f.debug_struct("BusConfig")
+            .field("address", address)
+            .field("client_id", client_id)
+            .field("username", username)
+            .field("keep_alive_ms", keep_alive_ms)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmartConfig {
     pub smartctl: PathBuf,
@@ -230,6 +258,8 @@ pub enum SensorKind {
     },
     /// What a device tells by Modbus TCP.
     Modbus { address: String, point: ModbusPoint, timeout_ms: u64 },
+    /// What comes on a topic of the bus: a number, or JSON with one.
+    Mqtt { topic: String, pointer: Option<String> },
 }
 
 /// Where in a device a value is, and how it is written there.

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::action::{Executor, Leave, Reboots, Tools};
 use crate::api;
+use crate::bus::{Bus, Link};
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
 use crate::driver::{Driver, Inlets, Left, Outlets, Start};
@@ -69,7 +70,8 @@ fn blocking_threads_max(config: &Config) -> usize {
     let of_externals = config.externals.iter().flat_map(|it| &it.probes).count();
     let hosts = config.source.links.iter().flat_map(|it| &it.hosts).count();
     let interlocks = config.source.interlocks.len();
-    let may_hang = of_workloads + of_externals + hosts + interlocks + config.notify.len();
+    let bus = usize::from(config.bus.is_some());
+    let may_hang = of_workloads + of_externals + hosts + interlocks + bus + config.notify.len();
     THREADS_SPARE + may_hang
 }
 
@@ -88,7 +90,10 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let (declared, paths) = (config.workloads.clone(), &config.paths);
     let workloads =
         Workloads::open_with(declared, paths, clock.clone(), workload_events, options).await?;
-    let sources = Sources::new(&config.source, &config.workloads, &config.externals);
+    let mut bus = config.bus.as_ref().map(Bus::new);
+    let (workload, external) = (&config.workloads, &config.externals);
+    let sources = Sources::new(&config.source, workload, external, bus.as_mut());
+    let bus = bus.map(|bus| bus.start(clock.clone()));
     let series = sources.series().to_vec();
     let (source_events, sources_in) = mpsc::channel(WAITING_MAX);
     let source_control = sources.run(clock.clone(), workloads.snapshot(), source_events);
@@ -164,7 +169,9 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         reader: store.reader(),
         executor,
         sources: source_control,
-        slot_condition: slot.condition(),
+        conditions: std::iter::once(slot.condition())
+            .chain(bus.as_ref().map(Link::condition))
+            .collect(),
         workloads,
         view,
         leave,
@@ -201,6 +208,9 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let Left { journal, detectors } = driver.await.context("the driver ended badly")?;
     let saved = tokio::task::spawn_blocking(move || plugin::stop_all(detectors));
     api.close().await;
+    if let Some(bus) = bus {
+        bus.close().await;
+    }
     if tokio::time::timeout(ACTION_GRACE, in_flight.drained()).await.is_err() {
         tracing::warn!("an action did not come to its end; the next start looks for what it left");
     }

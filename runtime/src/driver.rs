@@ -63,8 +63,8 @@ pub struct Outlets {
     pub executor: Executor,
     pub sources: SourceControl,
     pub workloads: Workloads,
-    /// What the trust slot has to say.
-    pub slot_condition: watch::Receiver<Option<Condition>>,
+    /// What other rooms have to say, for as long as it is so.
+    pub conditions: Vec<watch::Receiver<Option<Condition>>>,
     pub view: watch::Sender<Arc<View>>,
     pub leave: watch::Sender<Leave>,
     /// Counted up each time the driver went round, for whoever watches over it.

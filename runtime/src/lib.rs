@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod api;
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -45,6 +45,7 @@ use self::probe::{Probe, Surroundings};
 use self::sensor::Sensor;
 use self::series::Registry;
 use self::smart::Smart;
+use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::{ExternalConfig, ProbeConfig, SourceConfig, WorkloadConfig};
 use crate::model::{Batch, Line, Series, TargetId, TargetKind};
@@ -148,6 +149,7 @@ impl Sources {
         config: &SourceConfig,
         workloads: &[WorkloadConfig],
         externals: &[ExternalConfig],
+        mut bus: Option<&mut Bus>,
     ) -> Self {
         let mut registry = Registry::default();
         let device = Device::new(config, workloads, &mut registry);
@@ -164,7 +166,7 @@ impl Sources {
         let hardware = Hardware::new(&config.sys_root, config.period_ms, &mut registry);
         let smart = config.smart.as_ref();
         let smart = smart.map(|it| Smart::new(&config.sys_root, it, &mut registry));
-        let sensor = |it| Sensor::new(&config.sys_root, it, &mut registry);
+        let sensor = |it| Sensor::new(&config.sys_root, it, bus.as_deref_mut(), &mut registry);
         let sensors = config.sensors.iter().map(sensor).collect();
         let kmsg = config.kmsg.as_ref().map(Kmsg::new);
         let logs = config.logs.iter().map(Log::new).collect();

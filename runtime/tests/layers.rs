@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["api"],
     &["driver", "reconcile"],
     &["source", "plugin", "action"],
-    &["workload"],
+    &["bus", "workload"],
     &["store"],
     &["incident", "guard", "trust", "story"],
     &["config"],

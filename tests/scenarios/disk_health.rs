@@ -65,6 +65,7 @@ fn nvme(used: u32, passed: bool) -> Value {
     json!({
         "smart_status": { "passed": passed },
         "nvme_smart_health_information_log": {
+            "critical_warning": if passed { 0 } else { 4 },
             "available_spare": 100, "percentage_used": used, "media_errors": 0,
         },
     })

@@ -6,6 +6,7 @@
 
 mod benign;
 mod box_mended;
+mod bus;
 mod campaign;
 mod checkpoint;
 mod clock;

@@ -15,8 +15,13 @@ const WORD: &str = "now go wrong";
 /// A box where `misbehave` says that something is wrong with the box itself,
 /// until a line of the workload's makes it go wrong.
 fn with(how: &str) -> TestBox {
+    judging(how, &["*"])
+}
+
+fn judging(how: &str, targets: &[&str]) -> TestBox {
     let config = json!({ "how": how, "word": WORD, "finding": "box" });
-    let house = Plan::usual().detector("misbehave", config).raise();
+    let plugin = json!({ "config": config, "targets": targets });
+    let house = Plan::usual().plugin("misbehave", plugin).raise();
     house.until_serving("digits");
     house.until_event(0, "its finding", |event| match event {
         Event::FindingRaised { detector, .. } if detector == "misbehave" => Some(()),
@@ -100,7 +105,7 @@ fn a_detector_that_returns_a_million_findings_is_refused_its_report() {
 
 #[test]
 fn a_detector_that_speaks_of_a_target_it_is_not_bound_to_is_refused_its_report() {
-    let house = with("outlaw-target");
+    let house = judging("outlaw-target", &["box", "workload:digits"]);
     let (why, _) = falls(&house);
     assert!(why.contains("workload:nobodys"), "{why}");
     costs_the_box_nothing(&house);

@@ -4,6 +4,7 @@
 //! Invariant: nothing sleeps and hopes. A story waits for what the box shows
 //! ([`wait`]), and says what it saw instead when the deadline comes.
 
+pub mod broker;
 pub mod client;
 pub mod daemon;
 pub mod events;

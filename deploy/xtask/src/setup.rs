@@ -93,12 +93,18 @@ pub fn peers(work: &mut Work) -> Result<()> {
     debian(work, "the benchmark's peers", &missing)
 }
 
-/// Checks that others wrote, for the stories that run them unchanged; without
-/// them those stories say so.
-pub fn checks(work: &mut Work) -> Result<()> {
-    let there = Path::new("/usr/lib/nagios/plugins/check_tcp").exists();
-    let missing: &[&str] = if there { &[] } else { &["monitoring-plugins-basic"] };
-    debian(work, "checks for Nagios", missing)
+/// What others wrote and the stories run unchanged; without it those stories say
+/// so.
+pub fn others(work: &mut Work) -> Result<()> {
+    let missing: Vec<_> = [
+        ("/usr/lib/nagios/plugins/check_tcp", "monitoring-plugins-basic"),
+        ("/usr/sbin/mosquitto", "mosquitto"),
+    ]
+    .into_iter()
+    .filter(|(file, _)| !Path::new(file).exists())
+    .map(|(_, package)| package)
+    .collect();
+    debian(work, "checks for Nagios and an MQTT broker", &missing)
 }
 
 /// Where root may ask apt for them.

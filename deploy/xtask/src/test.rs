@@ -21,7 +21,7 @@ pub struct Options {
 
 pub fn run(work: &mut Work, options: &Options) -> Result<ExitCode> {
     build::run(work)?;
-    setup::checks(work)?;
+    setup::others(work)?;
     let skips = work.target.join("test-skips");
     let controls = work.target.join("controls");
     for folder in [&skips, &controls] {

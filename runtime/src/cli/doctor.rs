@@ -3,6 +3,7 @@
 //! Invariant: it changes nothing and asks no daemon. What it says of rights is
 //! true for the user that runs it, so it is run as the daemon's.
 
+mod bus;
 mod hand;
 mod kernel;
 mod place;
@@ -92,6 +93,7 @@ pub(super) fn examine(root: &Path, file: &Path, named: Named) -> Diagnosis {
     checks.extend(place::directories(&config));
     checks.extend(program::checks(&config.paths.programs));
     checks.extend(hand::checks(&config));
+    checks.extend(bus::checks(&config));
     checks.extend(place::secrets(&config));
     checks.extend(place::plugins(&config));
     Diagnosis { file: file.to_owned(), checks }

@@ -14,7 +14,7 @@ use super::shown::ValueOrigin;
 use super::typed::{Named, Typed, TypedIncident, TypedRoute};
 use super::{
     CommandConfig, Config, ExternalConfig, GuardConfig, IncidentConfig, JournalConfig,
-    PluginConfig, Route, WorkloadConfig, WorkloadKind, cycle, remedy, secret, value,
+    PluginConfig, Route, SensorKind, WorkloadConfig, WorkloadKind, cycle, remedy, secret, value,
 };
 use crate::model::catalogue::{
     COMMAND, Catalogue, DISK_RECLAIM, LINK_BOUNCE, SYSTEM_REBOOT, TIME_RESYNC,
@@ -84,6 +84,17 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
     source.journals.extend(workloads.iter().filter_map(|it| of_a_unit(it, &source.journalctl)));
     for sensor in typed.sensors.into_iter().map(|sensor| sensor.what) {
         note_unknown_one(doc, &sensor.place, &sensor.target, &graph);
+        if typed.bus.is_none() && matches!(sensor.config.kind, SensorKind::Mqtt { .. }) {
+            let hint = "say address = \"HOST:PORT\" of the broker under [bus]".to_owned();
+            let place = format!("{}.kind", sensor.place);
+            doc.note(
+                sensor.target.offset,
+                &place,
+                "a broker to read it from",
+                "no [bus]",
+                Some(hint),
+            );
+        }
         source.sensors.push(sensor.config);
     }
     source.interlocks.extend(typed.interlocks.into_iter().map(|interlock| interlock.what));
@@ -98,6 +109,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         trust: typed.trust,
         store: typed.store,
         api: typed.api,
+        bus: typed.bus,
         source,
         guard,
         incident,

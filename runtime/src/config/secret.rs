@@ -3,8 +3,8 @@
 //! The file says where a secret lies and never what it is, so it can be read,
 //! shown and passed on. The values are read when the daemon starts, by it alone.
 //!
-//! Invariant: a value reaches its owner as a variable of its environment or as
-//! a header, never in an argument list.
+//! Invariant: a value reaches its owner as a variable of its environment, as a
+//! header or as a password, never in an argument list.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +39,7 @@ pub enum SecretOwner {
     Action {
         name: String,
     },
+    Bus,
 }
 
 impl std::fmt::Display for SecretOwner {
@@ -48,6 +49,7 @@ impl std::fmt::Display for SecretOwner {
             Self::Probe { target, probe } => write!(f, "probe {probe} of {target}"),
             Self::Notify { name } => write!(f, "notify {name}"),
             Self::Action { name } => write!(f, "action {name}"),
+            Self::Bus => f.write_str("the bus"),
         }
     }
 }
@@ -82,7 +84,7 @@ impl Secrets {
             let workload = match owner {
                 SecretOwner::Workload { name } => Some(name.as_str()),
                 SecretOwner::Probe { target, .. } => target.strip_prefix("workload:"),
-                SecretOwner::Notify { .. } | SecretOwner::Action { .. } => None,
+                SecretOwner::Notify { .. } | SecretOwner::Action { .. } | SecretOwner::Bus => None,
             };
             if let Some(workload) = workload {
                 by.entry(workload.to_owned()).or_default().push(secret.clone());
@@ -111,9 +113,13 @@ pub(super) fn secrets(section: &mut Section<'_>, owner: &SecretOwner, given: Giv
             let hint = format!("it is in {beside}, too; take one of them away");
             section.note("secrets", "a name of its own", value::quoted(&name), hint);
         }
-        let secret = SecretConfig { owner: owner.clone(), name, file };
-        section.doc.secrets.borrow_mut().push(secret);
+        declare(section, owner.clone(), &name, file);
     }
+}
+
+pub(super) fn declare(section: &Section<'_>, owner: SecretOwner, name: &str, file: PathBuf) {
+    let secret = SecretConfig { owner, name: name.to_owned(), file };
+    section.doc.secrets.borrow_mut().push(secret);
 }
 
 fn check_name(section: &Section<'_>, name: &str, given: Given) {
@@ -194,6 +200,12 @@ impl Config {
             }
             SecretOwner::Action { name } => {
                 self.commands.iter_mut().find(|it| it.name == *name).map(|it| &mut it.env)
+            }
+            SecretOwner::Bus => {
+                if let Some(bus) = &mut self.bus {
+                    bus.password = Some(value.to_owned());
+                }
+                None
             }
         };
         if let Some(to) = to {

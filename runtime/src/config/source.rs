@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::bus::mqtt;
 use super::document::At;
 use super::modbus::{self, modbus};
 use super::probe::{command, environment, note_kind};
@@ -181,6 +182,7 @@ enum SensorWord {
     Iio,
     Command,
     Modbus,
+    Mqtt,
 }
 
 fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
@@ -188,6 +190,7 @@ fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
         ("iio", SensorWord::Iio),
         ("command", SensorWord::Command),
         ("modbus", SensorWord::Modbus),
+        ("mqtt", SensorWord::Mqtt),
     ];
     match section.choice("kind", &words) {
         Some(SensorWord::Iio) => SensorKind::Iio {
@@ -201,9 +204,10 @@ fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
             timeout_ms: section.duration("timeout", 3 * SECOND, 10..=HOUR),
         },
         Some(SensorWord::Modbus) => modbus(section),
+        Some(SensorWord::Mqtt) => mqtt(section),
         None => {
-            note_kind(section, "one of iio, command, modbus");
-            section.ignore(&["device", "channel", "command", "env", "pointer"]);
+            note_kind(section, "one of iio, command, modbus, mqtt");
+            section.ignore(&["device", "channel", "command", "env", "pointer", "topic"]);
             section.ignore(&modbus::KEYS);
             section.ignore(&["timeout_s", "timeout_ms"]);
             SensorKind::Iio { device: String::new(), channel: String::new() }
@@ -212,7 +216,7 @@ fn sensor_kind(section: &mut Section<'_>) -> SensorKind {
 }
 
 /// RFC 6901.
-fn pointer(section: &mut Section<'_>) -> Option<String> {
+pub(super) fn pointer(section: &mut Section<'_>) -> Option<String> {
     let pointer = section.text("pointer")?;
     if !pointer.value.is_empty() && !pointer.value.starts_with('/') {
         let wanted = "a JSON pointer, such as /data/0/value";

@@ -246,8 +246,11 @@ fn a_sensor_is_a_channel_or_a_command_with_a_unit() {
     assert_eq!((press.factor, press.period_ms), (1.0, 2000));
     assert!(matches!(&press.kind, SensorKind::Command { pointer: Some(it), .. } if it == "/bar"));
     for (text, expected) in [
-        ("", "sensor.s.kind: wanted one of iio, command, modbus, found nothing"),
-        ("kind = \"can\"", "6:8 sensor.s.kind: wanted one of iio, command, modbus, found \"can\""),
+        ("", "sensor.s.kind: wanted one of iio, command, modbus, mqtt, found nothing"),
+        (
+            "kind = \"can\"",
+            "6:8 sensor.s.kind: wanted one of iio, command, modbus, mqtt, found \"can\"",
+        ),
         ("kind = \"iio\"", "sensor.s.device: wanted the name of an IIO device, found nothing"),
         ("kind = \"command\"\ncommand = [\"x\"]", "a program by its absolute path"),
         (
@@ -1043,5 +1046,40 @@ fn a_secret_that_cannot_be_given_is_a_mistake() {
         ["it is in env, too", "without =", "`value`", "the path of a file", "`secrets`", "\"a b\""]
     {
         assert!(found.contains(word), "{word} in {found}");
+    }
+}
+
+#[test]
+fn a_bus_is_a_broker_and_a_sensor_of_it_one_topic() {
+    let sensor = "[[sensor]]\nname = \"p\"\nunit = \"bar\"\nkind = \"mqtt\"\n\
+                  topic = \"line/3/pressure\"\npointer = \"/bar\"\n";
+    let config = good(&format!(
+        "{BOX}[bus]\naddress = \"plant:1883\"\nusername = \"press-7\"\n\
+         password_file = \"mqtt\"\n{sensor}"
+    ));
+    let bus = config.bus.unwrap();
+    assert_eq!((bus.address.as_str(), bus.keep_alive_ms), ("plant:1883", 30_000));
+    assert_eq!((bus.client_id.as_str(), bus.password), ("homeostat-press-7", None));
+    let [secret] = &config.secrets[..] else { panic!("{:?}", config.secrets) };
+    assert_eq!((&secret.owner, secret.name.as_str()), (&SecretOwner::Bus, "password"));
+    assert_eq!(
+        config.source.sensors[0].kind,
+        SensorKind::Mqtt { topic: "line/3/pressure".into(), pointer: Some("/bar".into()) }
+    );
+    assert_eq!(good(BOX).bus, None);
+
+    let bus = "[bus]\naddress = \"h:1\"\n";
+    for (text, expected) in [
+        (sensor.to_owned(), "sensor.p.kind: wanted a broker to read it from, found no [bus]"),
+        (format!("{bus}{}", sensor.replace("/3/", "/+/")), "one topic for each sensor"),
+        (format!("{bus}{}", sensor.replace("line/3/pressure", "")), "it is empty"),
+        ("[bus]\nusername = \"x\"\n".into(), "bus.address: wanted HOST:PORT of the broker"),
+        ("[bus]\naddress = \"plant\"\n".into(), "bus.address: wanted HOST:PORT"),
+        (format!("{bus}password_file = \"f\"\n"), "bus.username: wanted the name that the"),
+        (format!("{bus}client_id = \"\"\n"), "bus.client_id: wanted a name"),
+        (format!("{bus}pasword_file = \"f\"\n"), "did you mean `password_file`?"),
+    ] {
+        let found = row(&text);
+        assert!(found.contains(expected), "{text}: {found}");
     }
 }

@@ -10,11 +10,11 @@ use super::document::At;
 use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
-    ApiConfig, CommandConfig, DrillConfig, GuardConfig, Identity, LinkConfig, NotifyConfig,
-    NotifyKind, Paths, ProbeConfig, RebootConfig, ReclaimConfig, SourceConfig, StoreConfig,
-    SystemdConfig, TrustConfig, WindowConfig,
+    ApiConfig, BusConfig, CommandConfig, DrillConfig, GuardConfig, Identity, LinkConfig,
+    NotifyConfig, NotifyKind, Paths, ProbeConfig, RebootConfig, ReclaimConfig, SourceConfig,
+    StoreConfig, SystemdConfig, TrustConfig, WindowConfig,
     action::{self, TypedAction},
-    drill,
+    bus, drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
     probe, remedy,
     source::{self, TypedJournal, TypedLog, TypedSensor},
@@ -43,6 +43,7 @@ pub(super) struct Typed {
     pub publishers: Vec<At<String>>,
     pub store: StoreConfig,
     pub api: ApiConfig,
+    pub bus: Option<BusConfig>,
     pub source: SourceConfig,
     pub guard: GuardConfig,
     pub approval: Vec<At<String>>,
@@ -126,12 +127,12 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
     let (trust, publishers) = root.section("trust", trust::trust);
     let (guard, approval) = root.section("guard", |section| guard(section, &defaults));
     Typed {
-        identity,
         mode,
         trust,
         publishers,
         store: root.section("store", store),
         api: root.section("api", |section| api(section, &paths)),
+        bus: root.section("bus", |section| bus::bus(section, &identity.name)),
         source: root.section("source", |section| source::source(section, &defaults, &paths)),
         guard,
         approval,
@@ -153,6 +154,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         sensors: root.each("sensor", source::sensor),
         interlocks: root.each("interlock", probe::interlock),
         paths,
+        identity,
     }
 }
 

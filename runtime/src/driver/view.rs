@@ -72,11 +72,11 @@ impl Driver {
         let storm = self.guard.storm_detail(&self.memory.history, now_age_ms);
         let storm = storm.map(|detail| Condition { name: "guard.storm".into(), detail });
         let store = self.out.reader.conditions().into_iter();
-        let slot = self.out.slot_condition.borrow().clone();
+        let others = self.out.conditions.iter().filter_map(|it| it.borrow().clone());
         failing
             .chain(storm)
             .chain(store)
-            .chain(slot)
+            .chain(others)
             .chain(self.conditions.iter().cloned())
             .chain(lost)
             .collect()

@@ -1,6 +1,6 @@
 //! Sensors that the configuration names: a number that a command writes, a
-//! channel of Linux's industrial I/O, or what a device tells by Modbus. Each
-//! feeds one series, `sensor.NAME`.
+//! channel of Linux's industrial I/O, what a device tells by Modbus, or what comes
+//! on a topic of the bus. Each feeds one series, `sensor.NAME`.
 //!
 //! Invariant: one reading at a time, and one that fails or hangs costs its own
 //! series only: a command and a request have their timeout, a channel a thread of
@@ -22,6 +22,7 @@ use super::line::Around;
 use super::outlet::Open;
 use super::read::{Said, number};
 use super::series::Registry;
+use crate::bus::{Bus, Newest};
 use crate::config::{SensorConfig, SensorKind};
 use crate::model::{Batch, SeriesId};
 use crate::program::{End, Heard, Program};
@@ -33,20 +34,34 @@ pub(super) struct Sensor {
     config: SensorConfig,
     series: SeriesId,
     channel: Option<Channel>,
+    newest: Option<Newest>,
     said: Said,
 }
 
 impl Sensor {
-    pub(super) fn new(sys_root: &Path, config: &SensorConfig, registry: &mut Registry) -> Self {
+    /// Without a bus, what would come on it never does.
+    pub(super) fn new(
+        sys_root: &Path,
+        config: &SensorConfig,
+        bus: Option<&mut Bus>,
+        registry: &mut Registry,
+    ) -> Self {
         registry.set_period_ms(config.period_ms);
         let name = format!("sensor.{}", config.name);
         let channel = match &config.kind {
             SensorKind::Iio { device, channel } => Some(Channel::new(sys_root, device, channel)),
-            SensorKind::Command { .. } | SensorKind::Modbus { .. } => None,
+            SensorKind::Command { .. } | SensorKind::Modbus { .. } | SensorKind::Mqtt { .. } => {
+                None
+            }
+        };
+        let newest = match &config.kind {
+            SensorKind::Mqtt { topic, .. } => bus.map(|bus| bus.topic(topic)),
+            _ => None,
         };
         Self {
             series: registry.add(&name, &config.unit, &config.target, &[]),
             channel,
+            newest,
             said: Said::new(format!("sensor {}", config.name)),
             config: config.clone(),
         }
@@ -71,9 +86,33 @@ impl Sensor {
                     drop(around.alive);
                 })?;
             }
-            None => drop(tokio::spawn(self.watch_command(around))),
+            None => match self.newest.take() {
+                Some(newest) => drop(tokio::spawn(self.watch_topic(newest, around))),
+                None => drop(tokio::spawn(self.watch_command(around))),
+            },
         }
         Ok(())
+    }
+
+    /// At most one reading in a period, the newest; where nothing comes there is none.
+    async fn watch_topic(mut self, mut newest: Newest, around: Around) {
+        let SensorKind::Mqtt { pointer, .. } = self.config.kind.clone() else { return };
+        let mut stop: watch::Receiver<bool> = around.alive.clone();
+        let listen = async {
+            while newest.changed().await.is_ok() {
+                let message = newest.borrow_and_update().clone();
+                let Some(message) = message else { continue };
+                let reading = parse(&message.payload, pointer.as_deref(), "what came");
+                if self.tell_at(message.age_ms, reading, &around) == Open::No {
+                    return;
+                }
+                tokio::time::sleep(self.period()).await;
+            }
+        };
+        tokio::select! {
+            () = ended(&mut stop) => {}
+            () = listen => {}
+        }
     }
 
     fn period(&self) -> Duration {
@@ -117,10 +156,19 @@ impl Sensor {
     }
 
     fn tell<E: Display>(&mut self, reading: Result<f64, E>, around: &Around) -> Open {
+        self.tell_at(around.clock.age_ms(), reading, around)
+    }
+
+    fn tell_at<E: Display>(
+        &mut self,
+        age_ms: u64,
+        reading: Result<f64, E>,
+        around: &Around,
+    ) -> Open {
         match self.said.note(reading) {
             Some(reading) => {
                 let values = vec![(self.series, reading * self.config.factor)];
-                around.outlet.batch(Batch { age_ms: around.clock.age_ms(), values })
+                around.outlet.batch(Batch { age_ms, values })
             }
             None => Open::Yes,
         }
@@ -130,28 +178,32 @@ impl Sensor {
 async fn ask(program: &Program, pointer: Option<&str>, timeout: Duration) -> io::Result<f64> {
     let ended = program.run(timeout).await.map_err(io::Error::other)?;
     match ended.end {
-        End::Exited if ended.status.success() => parse(&ended.output, pointer),
+        End::Exited if ended.status.success() => {
+            parse(&ended.output, pointer, "what its command wrote")
+        }
         End::Exited => Err(io::Error::other(format!("its command ended with {}", ended.status))),
         End::TimedOut => Err(io::Error::other("its command did not end in time and was killed")),
         End::Cancelled => Err(io::Error::other("its command was cancelled")),
     }
 }
 
-/// A plain number, or the one that the pointer (RFC 6901) leads to.
-fn parse(output: &[u8], pointer: Option<&str>) -> io::Result<f64> {
+/// A plain number, or the one that the pointer (RFC 6901) leads to; of true and
+/// false, 1 and 0.
+fn parse(output: &[u8], pointer: Option<&str>, place: &str) -> io::Result<f64> {
     let value = match pointer {
         None => number(output.trim_ascii()),
         Some(pointer) => {
             let json: serde_json::Value = serde_json::from_slice(output)?;
             json.pointer(pointer).and_then(|value| match value {
                 serde_json::Value::String(text) => text.trim().parse().ok(),
+                serde_json::Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
                 value => value.as_f64(),
             })
         }
     };
     value.filter(|value: &f64| value.is_finite()).ok_or_else(|| {
         let at = pointer.map_or_else(String::new, |pointer| format!(" at {pointer}"));
-        io::Error::other(format!("there is no number{at} in what its command wrote"))
+        io::Error::other(format!("there is no number{at} in {place}"))
     })
 }
 

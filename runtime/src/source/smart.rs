@@ -39,6 +39,9 @@ const COUNTS: [(&str, &str); 3] = [
     ("Current_Pending_Sector", "pending_sectors"),
     ("Offline_Uncorrectable", "uncorrectable_sectors"),
 ];
+/// Of NVMe's critical warning, the bit that speaks of its heat: no fault of the
+/// disk's own, and `hw.temperature` has it.
+const NVME_HOT: u64 = 0b10;
 /// Whose value is the share of its life that an SSD has left, in percent.
 const LIFE_LEFT: [&str; 4] =
     ["SSD_Life_Left", "Percent_Lifetime_Remain", "Media_Wearout_Indicator", "Wear_Leveling_Count"];
@@ -198,6 +201,8 @@ struct Status {
 
 #[derive(Deserialize)]
 struct Nvme {
+    #[serde(default)]
+    critical_warning: u64,
     available_spare: Option<f64>,
     percentage_used: Option<f64>,
     media_errors: Option<f64>,
@@ -240,6 +245,10 @@ fn health(output: &[u8], status: Option<i32>) -> io::Result<Health> {
     let mut attributes: BTreeMap<_, _> =
         counts.filter_map(|(name, ours)| Some((*ours, attribute(name)?.raw.value))).collect();
     let nvme = told.nvme_smart_health_information_log;
+    let failed = match (&nvme, &told.smart_status) {
+        (Some(nvme), _) => Some(nvme.critical_warning & !NVME_HOT != 0),
+        (None, status) => status.as_ref().map(|it| !it.passed),
+    };
     if let Some(nvme) = &nvme {
         attributes.extend(nvme.available_spare.map(|it| (SPARE, it)));
         attributes.extend(nvme.media_errors.map(|it| (MEDIA_ERRORS, it)));
@@ -250,7 +259,7 @@ fn health(output: &[u8], status: Option<i32>) -> io::Result<Health> {
     // More than all of it may have been used.
     let remaining = used.map(|used| 100.0 - used).or_else(left);
     Ok(Health {
-        failed: told.smart_status.map(|it| !it.passed),
+        failed,
         remaining: remaining.map(|percent| percent.clamp(0.0, 100.0) / 100.0),
         attributes,
     })

@@ -92,7 +92,7 @@ impl Story {
                 kind: SensorKind::Iio { device: "d".to_owned(), channel: "in_temp".to_owned() },
             }],
         };
-        let sources = Sources::new(&config, workloads, externals);
+        let sources = Sources::new(&config, workloads, externals, None);
         let series = sources.series().to_vec();
         let clock = Clock::resume(SavedClock::default(), "this boot", 0);
         let (statuses, snapshot) = watch::channel(BTreeMap::new());
@@ -299,7 +299,7 @@ fn series_are_the_same_for_the_same_configuration() {
     };
     let check = command("check", 1000, &["/bin/true"]);
     let workloads = [workload("m", vec![check])];
-    let series = || Sources::new(&config, &workloads, &[]).series().to_vec();
+    let series = || Sources::new(&config, &workloads, &[], None).series().to_vec();
     assert_eq!(series(), series());
 
     let mut keys: Vec<_> = series();

@@ -242,3 +242,15 @@ fn disks_that_nobody_asks_and_a_program_or_a_power_that_is_missing_are_said() {
     assert!(powerless.verdict == Verdict::Cannot && powerless.found.contains("CAP_SYS_RAWIO"));
     assert_eq!(health(0, &smart("/bin/sh")).unwrap().verdict, Verdict::Ok);
 }
+
+#[test]
+fn a_broker_that_listens_is_well_and_one_that_does_not_is_lacking() {
+    assert_eq!(bus::checks(&config("")), None);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let broker = config(&format!("[bus]\naddress = \"{address}\"\n"));
+    assert_eq!(bus::checks(&broker).unwrap().verdict, Verdict::Ok);
+    drop(listener);
+    let away = bus::checks(&broker).unwrap();
+    assert!(away.verdict == Verdict::Lacks && away.found.contains("refused"), "{away:?}");
+}

@@ -75,15 +75,18 @@ fn a_number_is_plain_or_where_the_pointer_leads() {
         ("nan", None, None),
         (r#"{"a": [{"b": 7}]}"#, Some("/a/0/b"), Some(7.0)),
         (r#"{"a": "7.5"}"#, Some("/a"), Some(7.5)),
-        (r#"{"a": true}"#, Some("/a"), None),
+        (r#"{"a": [true, false]}"#, Some("/a/0"), Some(1.0)),
+        (r#"{"a": [true, false]}"#, Some("/a/1"), Some(0.0)),
+        (r#"{"a": null}"#, Some("/a"), None),
+        ("true", None, None),
         (r#"{"a": 7}"#, Some("/b"), None),
         ("7", Some(""), Some(7.0)),
         ("not json", Some("/a"), None),
     ] {
-        let found = parse(output.as_bytes(), pointer).ok();
+        let found = parse(output.as_bytes(), pointer, "it").ok();
         assert_eq!(found, expected, "{output:?} at {pointer:?}");
     }
-    let error = parse(b"{}", Some("/a/b")).unwrap_err().to_string();
+    let error = parse(b"{}", Some("/a/b"), "what its command wrote").unwrap_err().to_string();
     assert_eq!(error, "there is no number at /a/b in what its command wrote");
 }
 
@@ -111,7 +114,7 @@ impl Story {
             kind: kind.clone(),
         };
         let sensor = |(name, kind): &(&str, SensorKind)| {
-            Sensor::new(sys.root(), &config(name, kind), &mut registry)
+            Sensor::new(sys.root(), &config(name, kind), None, &mut registry)
         };
         let sensors = kinds.iter().map(sensor).collect();
         let halt = Arc::new(Halt::new().unwrap());

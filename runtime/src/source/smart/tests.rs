@@ -41,6 +41,20 @@ fn an_nvme_disk_says_how_much_of_it_is_used_and_more_than_all_leaves_nothing() {
 }
 
 #[test]
+fn an_nvme_disk_fails_by_its_warning_and_heat_alone_is_no_failure() {
+    let warns = |warning: u64| {
+        let mut output = nvme(3);
+        output["smart_status"]["passed"] = json!(warning == 0);
+        output["nvme_smart_health_information_log"]["critical_warning"] = json!(warning);
+        told(&output, 8).failed
+    };
+    for (warning, failed) in [(0, false), (0b10, false), (0b1, true), (0b1000, true), (0b110, true)]
+    {
+        assert_eq!(warns(warning), Some(failed), "{warning:#b}");
+    }
+}
+
+#[test]
 fn an_ata_disk_says_what_its_attributes_say_and_nothing_of_its_wear_where_none_does() {
     let spinning = ata(&[
         ("Reallocated_Sector_Ct", 100, 8),
@@ -64,7 +78,7 @@ fn an_ata_disk_says_what_its_attributes_say_and_nothing_of_its_wear_where_none_d
 
 #[test]
 fn the_exit_status_speaks_of_the_disk_and_only_its_first_bits_of_no_answer() {
-    let mut failing = nvme(3);
+    let mut failing = ata(&[]);
     failing["smart_status"]["passed"] = json!(false);
     // Failing; below a threshold; errors in its log.
     for status in [0b1000, 0b1_1000, 0b0100_0000, 0b1100_1100] {
