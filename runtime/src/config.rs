@@ -36,7 +36,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::model::catalogue::Catalogue;
-use crate::model::{Graph, Mode, TargetId, Value};
+use crate::model::{Graph, Mode, TargetId, Value, selects};
 
 pub use action::placeholders;
 pub use machine::Machine;
@@ -369,6 +369,16 @@ pub struct IncidentConfig {
     /// A finding of the kind on the left may absorb findings of these kinds on
     /// targets that need its target.
     pub explains: BTreeMap<String, Vec<String>>,
+}
+
+impl IncidentConfig {
+    /// Who is asked about trouble of `kind` on `target`, in order: by the first
+    /// route that fits.
+    pub fn healers(&self, kind: &str, target: &TargetId) -> &[String] {
+        let fits =
+            |route: &&Route| selects(&route.kind, kind) && selects(&route.target, target.as_str());
+        self.routes.iter().find(fits).map_or(&[], |route| &route.healers)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

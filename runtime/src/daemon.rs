@@ -23,7 +23,7 @@ use crate::action::{Executor, Leave, Reboots, Tools};
 use crate::api;
 use crate::bus::{Bus, Link};
 use crate::clock::Clock;
-use crate::config::{Config, Secrets};
+use crate::config::{Config, Secrets, SensorKind};
 use crate::driver::{Driver, Inlets, Left, Outlets, Start};
 use crate::heap;
 use crate::model::{Condition, View};
@@ -71,7 +71,10 @@ fn blocking_threads_max(config: &Config) -> usize {
     let hosts = config.source.links.iter().flat_map(|it| &it.hosts).count();
     let interlocks = config.source.interlocks.len();
     let bus = usize::from(config.bus.is_some());
-    let may_hang = of_workloads + of_externals + hosts + interlocks + bus + config.notify.len();
+    let devices = config.source.sensors.iter();
+    let devices = devices.filter(|it| matches!(it.kind, SensorKind::Modbus { .. })).count();
+    let asked = of_workloads + of_externals + hosts + interlocks;
+    let may_hang = asked + bus + devices + config.notify.len();
     THREADS_SPARE + may_hang
 }
 

@@ -218,6 +218,12 @@ impl Guard {
             interlock(scene)?;
             self.replica(target, scene)?;
             self.storm(history, scene)?;
+        }
+        // What did not help is not left standing until the next window.
+        if spec.is_undo() {
+            return Ok(());
+        }
+        if spec.terms.disruption > 0 {
             self.maintenance(spec, scene)?;
         }
         if spec.name == SYSTEM_REBOOT {

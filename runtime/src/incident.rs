@@ -110,7 +110,7 @@ pub struct Incident {
     pub opened: Instant,
     pub changed: Instant,
     pub phase: Phase,
-    /// Every finding that ever belonged to it.
+    /// Every finding that ever belonged to it, as bad as it ever was.
     pub findings: BTreeMap<FindingRef, Finding>,
     pub attempts: Vec<Attempt>,
     /// What the live attempt is to prove besides the catalogue's own proof.
@@ -137,8 +137,10 @@ pub struct Undo {
     /// Who wanted the attempt stands for this as well.
     pub origin: Origin,
     pub proposal: Proposal,
-    /// Its proof failed.
+    /// What it takes back did not help, or broke off half-way.
     pub due: bool,
+    /// How often it was carried out, and failed.
+    pub failures: u32,
 }
 
 /// A proposal that was refused for a while. Nothing is asked or written down
@@ -247,6 +249,21 @@ impl Incidents {
 
     pub fn standing(&self) -> &BTreeMap<FindingRef, Finding> {
         &self.standing
+    }
+
+    /// What is wrong now, as a healer is to see it: what was wrong before leads it
+    /// to a remedy that nothing asks for. Where nothing of the root stands, as
+    /// between an exit and the detector's word of it, what was wrong with it does.
+    pub fn findings_of(&self, incident: &Incident) -> Vec<Finding> {
+        let stands = |reference: &&FindingRef| {
+            self.standing.contains_key(*reference) && !self.is_dismissed(reference)
+        };
+        let is_root_well = !self.is_ill(incident);
+        let shown = incident.findings.iter().filter(|(reference, finding)| {
+            stands(reference) || (is_root_well && finding.target == incident.root)
+        });
+        let newest = |(reference, finding)| self.standing.get(reference).unwrap_or(finding);
+        shown.map(newest).cloned().collect()
     }
 
     pub fn errands(&self) -> &BTreeMap<AttemptId, Errand> {

@@ -97,8 +97,8 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens or makes the store in `dir`. A journal that is lost altogether goes
-    /// on from `seq_floor`: no number below it is given out again. Where the disk can be read and not written, the store opens
+    /// Opens or makes the store in `dir`. A journal that is lost, or older than
+    /// what was written since, goes on from `seq_floor`: no number below it is given out again. Where the disk can be read and not written, the store opens
     /// all the same: it keeps new records in memory, says so, and recovers.
     pub fn open(dir: &Path, config: &StoreConfig, seq_floor: Seq) -> Result<Opened, StoreError> {
         // On a read-only filesystem a folder that is there is enough.
@@ -127,7 +127,9 @@ impl Store {
         seq_floor: Seq,
     ) -> Result<Opened, StoreError> {
         let durable = Durable { seq: loaded.last, failing: None };
-        let next = if loaded.used == 0 { seq_floor.max(1) } else { loaded.used + 1 };
+        // Lost whole, or an older one that somebody put back.
+        let is_behind = loaded.used + slot::SEQ_AHEAD < seq_floor;
+        let next = if is_behind || loaded.used == 0 { seq_floor.max(1) } else { loaded.used + 1 };
         let mut queue = Queue { next, ..Queue::default() };
         let salvaged = loaded.gap.as_ref().map(recover::Gap::text);
         queue.owed.extend(loaded.gap.map(recover::Gap::owed));

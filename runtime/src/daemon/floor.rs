@@ -1,16 +1,28 @@
 //! Keeps the trust slot's floor above the journal's numbers, so that a journal
 //! that is lost is followed by one with numbers of its own.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::interval;
 
 use crate::store::{Durable, SharedSlot};
+
+/// Between two tries to write both copies, where one could not be.
+const REPAIR_EVERY: Duration = Duration::from_secs(600);
 
 /// Looks at every commit, and writes to the slot once in thousands of records.
 pub fn keep(slot: SharedSlot, mut durable: watch::Receiver<Durable>) {
     tokio::spawn(async move {
-        while durable.changed().await.is_ok() {
+        let mut repair = interval(REPAIR_EVERY);
+        let condition = slot.condition();
+        loop {
+            tokio::select! {
+                changed = durable.changed() => if changed.is_err() { return },
+                _ = repair.tick() => if condition.borrow().is_none() { continue },
+            }
             let seq = durable.borrow_and_update().seq;
-            if !slot.look(|floors| floors.is_near(seq)) {
+            if condition.borrow().is_none() && !slot.is_near(seq) {
                 continue;
             }
             let slot = slot.clone();

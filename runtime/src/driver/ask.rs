@@ -13,8 +13,8 @@ use crate::model::brief::Node;
 use crate::model::catalogue::NOTIFY;
 use crate::model::view::{PluginState, PluginView, WorkloadState};
 use crate::model::{
-    AttemptId, Brief, Decision, Event, IncidentId, Origin, Proposal, Record, Refusal, TargetId,
-    Value,
+    AttemptId, Brief, Decision, Event, IncidentId, Origin, Proposal, Record, Refusal, Remedy,
+    TargetId, Value,
 };
 use crate::plugin::Healer;
 
@@ -153,7 +153,7 @@ impl Driver {
             seed: id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ incident.attempts.len() as u64,
             opened: incident.opened,
             root: incident.root.clone(),
-            findings: incident.findings.values().cloned().collect(),
+            findings: self.memory.incidents.findings_of(incident),
             graph: nodes
                 .map(|target| Node {
                     id: target.id.clone(),
@@ -265,6 +265,19 @@ impl Driver {
             self.guard.check(&held.origin, &held.proposal, &self.memory.history, scene)
         });
         judged.is_err_and(|it| it.rule == held.rule && it.retry_age_ms.is_some())
+    }
+
+    /// Whether a healer of its may do something to its root that takes nothing
+    /// from anybody, and that is more than telling.
+    pub(super) fn may_do_no_harm(&self, incident: &Incident) -> bool {
+        let Incident { id, kind, root, .. } = incident;
+        self.config.incident.healers(kind, root).iter().any(|healer| {
+            let remedies = self.with_guard_scene(|scene| {
+                self.guard.remedies(healer, *id, root, &self.memory.history, scene)
+            });
+            let mends = |it: &Remedy| it.allowed && it.disruption == 0 && it.action != NOTIFY;
+            remedies.iter().any(mends)
+        })
     }
 
     pub(super) fn with_guard_scene<T>(&self, with: impl FnOnce(&guard::Scene<'_>) -> T) -> T {

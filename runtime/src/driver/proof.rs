@@ -80,16 +80,14 @@ impl Proofs {
     }
 
     /// How long a proof on `target` may take: its start, then the proofs, each
-    /// at its probe's period and timeout.
+    /// at the period and timeout of the slowest probe that it wants.
     pub fn ms_max(&self, target: &TargetId) -> u64 {
-        let slowest_ms = self
-            .probes
-            .get(target)
-            .into_iter()
-            .flatten()
-            .map(|(_, ms)| *ms)
-            .max()
-            .unwrap_or(RUNNING_LOOK_MS);
+        let own = self.probes.get(target).into_iter().flatten();
+        let also = self.watches.get(target).into_iter().flat_map(|watch| watch.good.keys());
+        let also = also.filter_map(|(asked, name)| {
+            self.probes.get(asked)?.iter().find(|(probe, _)| probe == name)
+        });
+        let slowest_ms = own.chain(also).map(|(_, ms)| *ms).max().unwrap_or(RUNNING_LOOK_MS);
         self.start_grace_ms.get(target).copied().unwrap_or(0)
             + (self.proofs_wanted + 1) * slowest_ms
             + SLACK_MS
@@ -210,6 +208,16 @@ mod tests {
         proofs.take(&result("live", 1003, Some(false)));
         assert!(!complete(&proofs));
         assert!(proofs.is_complete(&other), "its own probes are none");
+    }
+
+    #[test]
+    fn a_proof_has_the_time_that_the_slowest_of_its_probes_takes() {
+        let (mut proofs, w) = (proofs(&["live"]), TargetId::workload("w"));
+        let canary = (TargetId::workload("v"), "canary".to_owned());
+        proofs.probes.insert(canary.0.clone(), vec![(canary.1.clone(), 40_000)]);
+        assert_eq!(proofs.ms_max(&w), 4 * 100 + SLACK_MS);
+        proofs.begin(&w, 1000, vec![canary]);
+        assert_eq!(proofs.ms_max(&w), 4 * 40_000 + SLACK_MS);
     }
 
     #[test]

@@ -12,12 +12,12 @@ impl Driver {
     pub(super) fn watch_proof(&mut self, target: &TargetId, attempt: AttemptId) {
         let now_age_ms = self.clock.age_ms();
         let also = self.also_prove(attempt);
+        let others: Vec<_> = also.iter().map(|(other, _)| other.clone()).collect();
+        self.proofs.begin(target, now_age_ms, also);
         let until_age_ms = now_age_ms + self.proofs.ms_max(target);
-        for (other, _) in &also {
+        for other in others.iter().chain([target]) {
             self.out.sources.hasten(other, until_age_ms);
         }
-        self.out.sources.hasten(target, until_age_ms);
-        self.proofs.begin(target, now_age_ms, also);
     }
 
     pub(super) fn take_probe(&mut self, result: &ProbeResult) {

@@ -6,7 +6,7 @@ use super::Driver;
 use crate::failpoint::{Failpoint, hit};
 use crate::incident::step::{self, Step};
 use crate::incident::{Held, Incident, Phase};
-use crate::model::{AttemptId, AttemptOutcome, Event, IncidentId, TargetId, Value};
+use crate::model::{AttemptId, Event, IncidentId, TargetId, Value};
 
 /// Steps taken on one input; more means that two rules undo each other.
 const STEPS_MAX: u32 = 10_000;
@@ -73,6 +73,7 @@ impl Driver {
         let healer = |name: &str| self.healer_state(name);
         let blind = |detector: &str| self.is_blind(detector);
         let refuses = |held: &Held| self.refuses(held);
+        let harmless = |incident: &Incident| self.may_do_no_harm(incident);
         let scene = step::Scene {
             now_age_ms: self.clock.age_ms(),
             mode: self.config.mode,
@@ -88,6 +89,7 @@ impl Driver {
             healer: &healer,
             blind: &blind,
             refuses: &refuses,
+            harmless: &harmless,
         };
         step::next(&self.memory.incidents, &scene)
     }
@@ -108,9 +110,8 @@ impl Driver {
     pub(super) fn reopen_what_was_refused(&mut self) {
         let refused = |it: &Incident| match it.phase {
             Phase::Stuck { .. } => true,
-            Phase::Waiting { .. } => {
-                it.attempts.last().is_some_and(|last| last.outcome == AttemptOutcome::Refused)
-            }
+            // A healer that waits for days may not have to.
+            Phase::Waiting { .. } => true,
             _ => false,
         };
         self.reopen(refused, "the configuration, or the version, is another one");

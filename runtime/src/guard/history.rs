@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{AttemptId, Event, Origin, Record, TargetId};
+use crate::model::{AttemptId, Event, Origin, Outcome, Record, TargetId};
 
 /// Permits remembered for cooldown and rate. More than any sane rate lets
 /// through in any sane window; the oldest is forgotten first.
@@ -63,6 +63,12 @@ impl History {
                     self.permits.pop_front();
                 }
                 self.tally_mut(&proposal.action, &proposal.target).tried += 1.0;
+            }
+            // What lapsed touched nothing, and costs nothing.
+            Event::AttemptEnded { attempt, outcome: Outcome::Lapsed { .. }, .. }
+            | Event::EffectObserved { attempt, outcome: Outcome::Lapsed { .. }, .. } => {
+                self.with_past(*attempt, |tally, _| tally.tried -= 1.0);
+                self.permits.retain(|past| past.id != *attempt);
             }
             Event::IncidentOpened { .. } => {
                 self.opened_age_ms.push_back(record.at.age_ms);

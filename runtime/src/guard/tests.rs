@@ -4,7 +4,7 @@ use super::*;
 use crate::config::RebootConfig;
 use crate::model::action::Rule;
 use crate::model::catalogue::{Proof, Terms, WORKLOAD_RESTART, WORKLOAD_STOP};
-use crate::model::{Instant, Target, TargetKind, Value};
+use crate::model::{Instant, Outcome, Target, TargetKind, Value};
 
 struct World {
     guard: Guard,
@@ -237,6 +237,41 @@ fn more_disruptions_than_the_rate_allows_wait_for_the_window() {
     assert_eq!((refusal.rule, refusal.retry_age_ms), (Rule::Rate, Some(560_001)));
     world.now = 560_001;
     assert_eq!(world.rule("web"), None);
+}
+
+#[test]
+fn what_lapsed_untouched_costs_neither_pause_nor_rate() {
+    let mut world = World::new();
+    let permit = world.permit("web");
+    assert_eq!(world.rule("web"), Some(Rule::Cooldown));
+    world.seq += 1;
+    let at = Instant { age_ms: world.now, boot: 1, unix_ms: None };
+    let outcome = Outcome::Lapsed { detail: "a job is running".into() };
+    let event = Event::AttemptEnded { incident: None, attempt: permit.id(), outcome };
+    world.history.apply(&Record { seq: world.seq, at, event });
+    assert_eq!(world.rule("web"), None);
+    let tally = world.history.tally(WORKLOAD_RESTART, &TargetId::workload("web"));
+    assert_eq!(tally.tried, 0.0);
+}
+
+#[test]
+fn what_did_not_help_is_taken_back_outside_its_window_and_beyond_the_rate() {
+    let name = format!("{WORKLOAD_RESTART}.undo");
+    let mut catalogue = Catalogue::default();
+    let restart = catalogue.iter().find(|spec| spec.name == WORKLOAD_RESTART).cloned();
+    catalogue.insert(ActionSpec { name: name.clone(), ..(*restart.expect("built in")).clone() });
+    let mut world = World::new();
+    world.guard.catalogue = Arc::new(catalogue);
+    for name in ["web", "model", "other"] {
+        world.permit(name);
+    }
+    world.now += 2_000;
+    let undo = proposal(&name, &TargetId::workload("web"));
+    assert_eq!(world.rule("web"), Some(Rule::Rate));
+    assert!(world.check(&healer(), &undo).is_ok());
+    world.interlock = Some("the line runs".into());
+    let refusal = world.check(&healer(), &undo).unwrap_err();
+    assert_eq!(refusal.rule, Rule::Interlock, "it disturbs the line all the same");
 }
 
 #[test]

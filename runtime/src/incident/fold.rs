@@ -7,8 +7,8 @@ use super::{
 use crate::model::action::Rule;
 use crate::model::catalogue::{Proof, Terms, UNDO};
 use crate::model::{
-    Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, FindingRef, IncidentId, Instant,
-    Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
+    Attempt, AttemptId, AttemptOutcome, Attrs, Decision, Event, Finding, FindingRef, IncidentId,
+    Instant, Origin, Outcome, Proposal, Record, Refusal, Sighting, TargetId,
 };
 
 /// A healer whose word was unusable is left alone this long, and twice as long
@@ -23,6 +23,10 @@ const FINDINGS_KEPT: usize = 64;
 const REFUSED_FOR_GOOD_PAUSE_MS: u64 = 60_000;
 /// ... and twice as late each time, up to about an hour.
 const REFUSED_DOUBLINGS_MAX: u32 = 6;
+/// What lapsed untouched is tried again so soon, doubling likewise.
+const LAPSED_PAUSE_MS: u64 = 5_000;
+/// An undo that failed so often is a person's to do.
+const UNDO_FAILURES_MAX: u32 = 3;
 
 impl Incidents {
     /// Takes in one record. Records that are not about incidents change nothing.
@@ -31,11 +35,7 @@ impl Incidents {
             Event::DaemonStarted { .. } => self.forget_what_was_in_flight(record.at),
             Event::FindingRaised { detector, finding } => {
                 let reference = FindingRef { detector: detector.clone(), key: finding.key.clone() };
-                for incident in self.open.values_mut() {
-                    if let Some(known) = incident.findings.get_mut(&reference) {
-                        *known = finding.clone();
-                    }
-                }
+                self.open.values_mut().for_each(|it| it.told(&reference, finding));
                 let known = self.standing.insert(reference.clone(), finding.clone());
                 if known.is_none_or(|known| known.severity < finding.severity) {
                     self.dismissed.remove(&reference);
@@ -191,7 +191,10 @@ impl Incidents {
             let acting = AttemptOutcome::Acting;
             it.record(Some(permit), origin, proposal, acting, &proposal.reason, now);
             it.also_prove.clone_from(&proposal.also_prove);
-            it.undo = terms.undo.then(|| Undo::of(origin, proposal));
+            // What is due stays until it was done.
+            if !it.undo.as_ref().is_some_and(|undo| undo.due) {
+                it.undo = terms.undo.then(|| Undo::of(origin, proposal));
+            }
             (it.pending, it.held) = (None, None);
             it.phase = Phase::Acting { attempt: id };
         });
@@ -243,7 +246,7 @@ impl Undo {
             also_prove: Vec::new(),
             ..proposal.clone()
         };
-        Self { origin: origin.clone(), proposal, due: false }
+        Self { origin: origin.clone(), proposal, due: false, failures: 0 }
     }
 }
 
@@ -257,8 +260,25 @@ impl Incident {
         let news =
             self.is_about(finding) && self.findings.values().all(|it| it.kind != finding.kind);
         self.findings.insert(sighting.reference(), finding.clone());
+        if news {
+            self.wake();
+        }
+    }
+
+    /// What it knows was told again. Worse than it ever was is news, too.
+    fn told(&mut self, reference: &FindingRef, finding: &Finding) {
+        let Some(known) = self.findings.get_mut(reference) else { return };
+        let worst = known.severity.max(finding.severity);
+        let is_worse = worst > known.severity;
+        *known = Finding { severity: worst, ..finding.clone() };
+        if is_worse && self.is_about(finding) {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
         let asleep = matches!(self.phase, Phase::Waiting { .. } | Phase::Stuck { .. });
-        if news && asleep && self.pending.is_none() {
+        if asleep && self.pending.is_none() {
             self.look_anew();
         }
     }
@@ -308,6 +328,14 @@ impl Incident {
     fn ended(&mut self, id: AttemptId, outcome: &Outcome, now: Instant) {
         let terms = self.attempt(id).and_then(|attempt| attempt.terms);
         let proof = terms.map_or(Proof::Nothing, |terms| terms.proof);
+        let is_undo = self.attempt(id).is_some_and(|it| self.is_undo(&it.action));
+        match (outcome, is_undo) {
+            (Outcome::Done { .. }, true) => self.undo = None,
+            (Outcome::Failed { .. }, _) => self.undo_is_due(is_undo),
+            // Nothing was done that could be taken back.
+            (Outcome::Lapsed { .. }, false) => self.undo = None,
+            _ => {}
+        }
         match (outcome, proof) {
             (Outcome::Done { detail }, Proof::Nothing) => {
                 // It did what it is for; the incident is as ill as before.
@@ -318,11 +346,36 @@ impl Incident {
                 self.judge(Some(id), AttemptOutcome::Proving, detail);
                 self.phase = Phase::Proving { attempt: id, since_age_ms: now.age_ms, good: 0 };
             }
-            (Outcome::Failed { detail } | Outcome::Lapsed { detail }, _) => {
+            (Outcome::Failed { detail }, _) => {
                 self.judge(Some(id), AttemptOutcome::Failed, detail);
                 self.look_anew();
             }
+            // Nothing was touched: no try, but a refusal, and asked for less and less.
+            (Outcome::Lapsed { detail }, _) => {
+                let pause_ms = LAPSED_PAUSE_MS << self.refusals.min(REFUSED_DOUBLINGS_MAX);
+                let refusals = self.refusals.saturating_add(1);
+                self.judge(Some(id), AttemptOutcome::Refused, detail);
+                self.look_anew();
+                self.refusals = refusals;
+                self.phase = Phase::Waiting {
+                    why: format!("not now: {detail}"),
+                    until_age_ms: now.age_ms + pause_ms,
+                };
+            }
         }
+    }
+
+    fn is_undo(&self, action: &str) -> bool {
+        self.undo.as_ref().is_some_and(|undo| undo.proposal.action == action)
+    }
+
+    /// What broke off half-way is taken back, too; what cannot be is given up.
+    fn undo_is_due(&mut self, failed_itself: bool) {
+        if let Some(undo) = &mut self.undo {
+            undo.due = true;
+            undo.failures += u32::from(failed_itself);
+        }
+        self.undo = self.undo.take().filter(|undo| undo.failures < UNDO_FAILURES_MAX);
     }
 
     fn refused(&mut self, origin: &Origin, proposal: &Proposal, refusal: &Refusal, now: Instant) {

@@ -38,6 +38,8 @@ pub struct Scene<'a> {
     pub blind: &'a dyn Fn(&str) -> bool,
     /// Whether the guard would refuse it by the same rule again, for a while.
     pub refuses: &'a dyn Fn(&Held) -> bool,
+    /// Whether a healer of its may do something that disrupts nothing.
+    pub harmless: &'a dyn Fn(&Incident) -> bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,14 +86,7 @@ impl Scene<'_> {
     }
 
     fn healers(&self, incident: &Incident) -> &[String] {
-        self.config
-            .routes
-            .iter()
-            .find(|route| {
-                selects(&route.kind, &incident.kind)
-                    && selects(&route.target, incident.root.as_str())
-            })
-            .map_or(&[], |route| &route.healers)
+        self.config.healers(&incident.kind, &incident.root)
     }
 }
 
@@ -145,10 +140,11 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
         Phase::Open => ask(incidents, incident, scene),
         Phase::Waiting { until_age_ms, .. } if *until_age_ms <= scene.now_age_ms => {
             let late_ms = scene.now_age_ms - until_age_ms;
-            let held = incident.held.as_ref().filter(|_| late_ms < HELD_MS_MAX);
-            match held {
-                Some(held) if (scene.refuses)(held) => None,
-                _ => ask(incidents, incident, scene),
+            match incident.held.as_ref().filter(|held| (scene.refuses)(held)) {
+                Some(_) if late_ms < HELD_MS_MAX => None,
+                // An undo that has to wait keeps nobody from being asked.
+                Some(_) => ask_a_healer(incidents, incident, scene),
+                None => ask(incidents, incident, scene),
             }
         }
         Phase::Deciding { healer, since_age_ms } => {
@@ -183,8 +179,10 @@ fn live(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option
         }
         Phase::Stuck { since_age_ms, .. } => {
             let waited_ms = scene.now_age_ms.saturating_sub(*since_age_ms);
-            // Trying again what is down already disrupts nothing.
-            let due = waited_ms >= scene.config.stuck_retry_ms && !(scene.runs)(&incident.root);
+            // Trying again what is down already disrupts nothing, nor does what
+            // takes nothing from anybody.
+            let due = waited_ms >= scene.config.stuck_retry_ms
+                && (!(scene.runs)(&incident.root) || (scene.harmless)(incident));
             due.then(|| {
                 let why = format!("stuck for {waited_ms} ms, and a retry disrupts nothing");
                 Step::Write(Event::IncidentReopened { incident: id, why })
@@ -215,18 +213,25 @@ fn standing_messages(incidents: &Incidents, incident: &Incident) -> String {
     messages.join("; ")
 }
 
-/// Which healer is to be asked now, if any may.
+/// What is to be tried now: first what did not help is taken back.
 fn ask(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<Step> {
-    if scene.mode == Mode::Observe || scene.paused {
-        return None;
-    }
-    let explained =
-        |it: &&Incident| it.id != incident.id && scene.explains(it, &incident.kind, &incident.root);
-    if incidents.open().any(|it| explained(&it)) {
-        return None;
-    }
     if incident.undo.as_ref().is_some_and(|undo| undo.due) {
-        return Some(Step::Undo { incident: incident.id });
+        let undo = Step::Undo { incident: incident.id };
+        return may_be_healed(incidents, incident, scene).then_some(undo);
+    }
+    ask_a_healer(incidents, incident, scene)
+}
+
+fn may_be_healed(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> bool {
+    let explained =
+        |it: &Incident| it.id != incident.id && scene.explains(it, &incident.kind, &incident.root);
+    scene.mode != Mode::Observe && !scene.paused && !incidents.open().any(explained)
+}
+
+/// Which healer is to be asked now, if any may.
+fn ask_a_healer(incidents: &Incidents, incident: &Incident, scene: &Scene<'_>) -> Option<Step> {
+    if !may_be_healed(incidents, incident, scene) {
+        return None;
     }
     let healers = scene.healers(incident);
     // Who answered best comes first; the route's order decides between equals.

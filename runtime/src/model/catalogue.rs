@@ -116,6 +116,11 @@ impl Catalogue {
 }
 
 impl ActionSpec {
+    /// Whether it takes back what another did.
+    pub fn is_undo(&self) -> bool {
+        self.name.ends_with(UNDO)
+    }
+
     pub fn applies_to(&self, target: &TargetId) -> bool {
         self.targets.iter().any(|selector| selects(selector, target.as_str()))
     }

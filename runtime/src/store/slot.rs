@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ pub struct Floors {
 }
 
 /// Half of it is more than what can wait to become durable.
-const SEQ_AHEAD: Seq = 4 * BACKLOG_MAX as Seq;
+pub const SEQ_AHEAD: Seq = 4 * BACKLOG_MAX as Seq;
 /// More than any policy lets through in any window.
 const REBOOTS_REMEMBERED: usize = 128;
 
@@ -245,13 +246,21 @@ impl Slot {
 #[derive(Clone, Debug)]
 pub struct SharedSlot {
     slot: Arc<Mutex<Slot>>,
+    /// As it was last written, for who may not wait for the disk.
+    seq_floor: Arc<AtomicU64>,
     condition: watch::Sender<Option<Condition>>,
 }
 
 impl SharedSlot {
     pub fn new(slot: Slot) -> Self {
         let condition = watch::Sender::new(slot.condition().cloned());
-        Self { slot: Arc::new(Mutex::new(slot)), condition }
+        let seq_floor = Arc::new(AtomicU64::new(slot.floors.seq_floor));
+        Self { slot: Arc::new(Mutex::new(slot)), seq_floor, condition }
+    }
+
+    /// Whether the journal's numbers come near their floor. Waits for nobody.
+    pub fn is_near(&self, seq: Seq) -> bool {
+        is_near(self.seq_floor.load(Ordering::Relaxed), seq)
     }
 
     /// Only one copy could be written last time.
@@ -259,6 +268,7 @@ impl SharedSlot {
         self.condition.subscribe()
     }
 
+    /// Waits while somebody writes.
     pub fn look<T>(&self, at: impl FnOnce(&Floors) -> T) -> T {
         at(&self.held().floors)
     }
@@ -267,6 +277,7 @@ impl SharedSlot {
     pub fn update(&self, change: impl FnOnce(&mut Floors)) -> Result<(), SlotError> {
         let mut slot = self.held();
         let updated = slot.update(change);
+        self.seq_floor.store(slot.floors.seq_floor, Ordering::Relaxed);
         self.condition.send_replace(slot.condition.clone());
         updated
     }
@@ -277,16 +288,15 @@ impl SharedSlot {
     }
 }
 
-impl Floors {
-    /// Whether the journal's numbers come near their floor.
-    pub fn is_near(&self, seq: Seq) -> bool {
-        self.seq_floor < seq + SEQ_AHEAD / 2
-    }
+fn is_near(floor: Seq, seq: Seq) -> bool {
+    floor < seq + SEQ_AHEAD / 2
+}
 
+impl Floors {
     /// Keeps the floor so far above `seq` that it need not be written for each
     /// record.
     pub fn keep_above(&mut self, seq: Seq) {
-        if self.is_near(seq) {
+        if is_near(self.seq_floor, seq) {
             self.seq_floor = seq + SEQ_AHEAD;
         }
     }

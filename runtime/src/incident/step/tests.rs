@@ -33,6 +33,7 @@ struct World {
     blind: bool,
     /// What the guard goes on to say no by.
     stands: Option<Rule>,
+    harmless: bool,
     asked: Vec<(IncidentId, String)>,
 }
 
@@ -74,6 +75,7 @@ impl World {
             gone: BTreeSet::new(),
             blind: false,
             stands: None,
+            harmless: false,
             asked: Vec::new(),
         }
     }
@@ -130,6 +132,7 @@ impl World {
                 },
                 blind: &|_| self.blind,
                 refuses: &|held| self.stands == Some(held.rule),
+                harmless: &|_| self.harmless,
             },
         )
     }

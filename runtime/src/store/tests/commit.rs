@@ -119,6 +119,10 @@ fn a_journal_that_is_lost_goes_on_from_the_floor_and_one_that_is_there_from_its_
     assert_eq!(opened.conditions, []);
     assert_eq!(replay(&opened.store.reader()), [record]);
     assert_eq!(opened.store.journal().append(at(1), audit()).seq, 501);
+    opened.store.close();
+    // Older by far than what was written since: somebody put it back.
+    let mut opened = Store::open(dir.path(), &config(), 1_000_000).unwrap();
+    assert_eq!(opened.store.journal().append(at(1), audit()).seq, 1_000_000);
 }
 
 #[test]

@@ -187,3 +187,68 @@ fn trouble_of_a_new_kind_is_news_to_who_waits_or_gave_up_and_only_once() {
     world.raise("probe.failing", &a());
     assert_eq!((world.phase(), world.asked.len()), ("deciding", 2));
 }
+
+#[test]
+fn a_healer_is_shown_what_stands_and_not_what_is_over() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let incident = world.asked[0].0;
+    let shown = |world: &World| {
+        let incident = world.incidents.get(incident).expect("open");
+        let shown = world.incidents.findings_of(incident);
+        shown.into_iter().map(|finding| finding.kind).collect::<Vec<_>>()
+    };
+    world.act(done());
+    // A line that it wrote while it was loading, once it was there again.
+    world.raise("log.oom", &a()).clear("process.gone", &a()).proofs(3).after(6_000);
+    assert_eq!(world.phase(), "deciding");
+    assert_eq!(shown(&world), ["log.oom"], "no remedy of an end that is over");
+
+    // Between an exit and the detector's word of it, nothing stands at all.
+    world.clear("log.oom", &a());
+    assert_eq!(shown(&world), ["log.oom", "process.gone"]);
+}
+
+#[test]
+fn trouble_that_gets_worse_wakes_who_gave_up_and_only_once() {
+    let mut world = World::new();
+    let the_box = TargetId::the_box();
+    world.raise("host.filesystem-full", &the_box);
+    world.decide(Decision::GiveUp { why: "nothing is old enough".into() });
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentStuck { incident, why: "nothing is old enough".into() });
+    for (severity, asked) in [(3, 1), (2, 1), (4, 2), (3, 2), (4, 2)] {
+        let finding = Finding { severity, ..finding("host.filesystem-full", &the_box) };
+        world.write(Event::FindingRaised { detector: "d".into(), finding });
+        world.settle();
+        assert_eq!(world.asked.len(), asked, "severity {severity}");
+    }
+}
+
+#[test]
+fn stuck_is_tried_again_slowly_where_something_harmless_may_be_done() {
+    let mut world = World::new();
+    world.raise("host.filesystem-full", &TargetId::the_box());
+    let incident = world.asked[0].0;
+    world.write(Event::IncidentStuck { incident, why: "nothing is old enough".into() });
+    assert_eq!(world.after(600_000).phase(), "stuck");
+    world.harmless = true;
+    assert_eq!(world.settle().phase(), "deciding");
+}
+
+#[test]
+fn what_lapsed_is_no_try_and_is_asked_for_less_and_less() {
+    let mut world = World::new();
+    world.raise("process.gone", &a());
+    let mut waited = Vec::new();
+    for _ in 0..3 {
+        let before = world.now;
+        let id = world.act(Outcome::Lapsed { detail: "a job is running".into() });
+        assert_eq!((world.outcome(id), world.phase()), (AttemptOutcome::Refused, "waiting"));
+        while world.phase() == "waiting" {
+            world.after(500);
+        }
+        waited.push(world.now - before);
+    }
+    assert_eq!(waited, [5_000, 10_000, 20_000]);
+}

@@ -119,7 +119,65 @@ fn what_did_not_help_is_taken_back_before_a_healer_is_asked_again() {
     });
     world.settle();
     assert_eq!((world.phase(), world.asked.len()), ("deciding", asked + 1));
-    assert_eq!(incident.undo, None, "it is taken back once");
+    let open = world.incidents.open().next().expect("it is open");
+    assert_eq!(open.undo, None, "it is taken back once");
+}
+
+#[test]
+fn an_undo_that_failed_or_lapsed_is_due_still_and_after_three_failures_a_persons() {
+    let mut world = World::new();
+    world.raise("probe.slow", &a());
+    let terms = Terms { proof: Proof::Cleared, settle_ms: 0, undo: true, ..Terms::RESTART };
+    // It broke off half-way: what it had done by then is to be taken back.
+    let id = acts(&mut world, terms);
+    let incident = world.asked[0].0;
+    let ends = |world: &mut World, outcome: Outcome| {
+        let open = world.incidents.get(incident).expect("open");
+        let attempt = open.attempts.last().and_then(|it| it.id).expect("it was permitted");
+        world.write(Event::AttemptEnded { incident: Some(incident), attempt, outcome });
+        world.settle();
+    };
+    world.now += 1;
+    world.settle();
+    assert_eq!((world.outcome(id), world.phase()), (AttemptOutcome::Failed, "acting"));
+    ends(&mut world, Outcome::Lapsed { detail: "the line runs".into() });
+    assert_eq!(world.phase(), "waiting");
+    while world.phase() == "waiting" {
+        world.after(500);
+    }
+    let asked = world.asked.len();
+    for _ in 0..3 {
+        assert_eq!((world.phase(), world.asked.len()), ("acting", asked));
+        ends(&mut world, Outcome::Failed { detail: "exit code 1".into() });
+    }
+    assert_eq!((world.phase(), world.asked.len()), ("deciding", asked + 1));
+}
+
+#[test]
+fn an_undo_that_has_to_wait_lets_a_healer_be_asked_after_ten_minutes() {
+    let mut world = World::new();
+    world.raise("probe.slow", &a());
+    let terms = Terms { proof: Proof::Cleared, settle_ms: 0, undo: true, ..Terms::RESTART };
+    acts(&mut world, terms);
+    let (incident, asked) = (world.asked[0].0, world.asked.len());
+    world.now += 1;
+    let Some(Step::Write(failed)) = world.next() else { panic!("its proof has failed") };
+    world.write(failed);
+    let undo = world.incidents.get(incident).and_then(|it| it.undo.clone()).expect("it is due");
+    world.stands = Some(Rule::Interlock);
+    let detail = "the line runs".into();
+    world.write(Event::Refused {
+        incident: Some(incident),
+        origin: undo.origin,
+        proposal: undo.proposal,
+        refusal: Refusal { rule: Rule::Interlock, detail, retry_age_ms: Some(world.now) },
+    });
+    assert_eq!(world.after(HELD_MS_MAX - 1).asked.len(), asked);
+    assert_eq!(world.after(1).asked.len(), asked + 1, "a person may be told");
+    world.decide(Decision::Wait { ms: 1_000, why: "not now".into() });
+    world.stands = None;
+    world.now += 1_000;
+    assert_eq!(world.next(), Some(Step::Undo { incident }), "and first it is taken back");
 }
 
 #[test]
