@@ -28,6 +28,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::state::{Backoff, State};
 use crate::clock::Clock;
@@ -41,6 +42,9 @@ const PACKET_BYTES_MAX: u32 = 64 * 1024;
 const RECEIVE_MAX: u16 = 16;
 /// Orders that wait for the link.
 const ORDERS_MAX: usize = 16;
+/// From the first word to the answer that all topics are subscribed.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
 /// A last word to the broker has so long.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -81,34 +85,31 @@ impl Bus {
     pub fn start(self, clock: Clock) -> Link {
         let (stop, stopped) = watch::channel(false);
         let (state, condition) = State::new(&self.config.address);
-        let task = tokio::spawn(self.run(clock, state, stopped));
+        let task = tokio::spawn(self.keep(clock, state, stopped));
         Link { stop, task, condition }
     }
 
-    async fn run(self, clock: Clock, mut state: State, mut stopped: watch::Receiver<bool>) {
-        let (client, mut events) = AsyncClient::new(self.options(), ORDERS_MAX);
-        let mut backoff = Backoff::new(&self.config.client_id);
+    /// One connection after the other, each with a client of its own: nothing that
+    /// a broker said outlives the connection on which it said it.
+    async fn keep(self, clock: Clock, state: State, mut stopped: watch::Receiver<bool>) {
+        let bus = Arc::new(self);
+        let mut backoff = Backoff::new(&bus.config.client_id);
         loop {
-            let event = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => break,
-                event = events.poll() => event,
-            };
-            match event {
-                Ok(Event::Incoming(packet)) => {
-                    self.take(packet, &client, &clock, &mut state);
-                }
-                Ok(Event::Outgoing(_)) => {}
-                Err(error) => {
-                    state.away(&error.to_string());
-                    let pause = backoff.next(state.connected_for());
-                    tokio::select! {
-                        _ = stopped.wait_for(|stop| *stop) => break,
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                }
+            let began = Instant::now();
+            let connection =
+                Connection { bus: Arc::clone(&bus), clock: clock.clone(), state: state.clone() };
+            // A task of its own: the library's panic is the end of a connection.
+            let ended = tokio::spawn(connection.run(stopped.clone())).await;
+            match ended {
+                Ok(None) => return,
+                Ok(Some(why)) => state.away(&why),
+                Err(_) => state.away("the client library failed"),
+            }
+            tokio::select! {
+                () = told(&mut stopped) => return,
+                () = tokio::time::sleep(backoff.next(began.elapsed())) => {}
             }
         }
-        say_goodbye(&client, &mut events).await;
     }
 
     fn options(&self) -> MqttOptions {
@@ -119,38 +120,13 @@ impl Bus {
             .set_keep_alive(Duration::from_millis(*keep_alive_ms))
             .set_clean_start(true)
             .set_max_packet_size(Some(PACKET_BYTES_MAX))
-            .set_receive_maximum(Some(RECEIVE_MAX));
+            .set_receive_maximum(Some(RECEIVE_MAX))
+            // Of these the library keeps a table.
+            .set_outgoing_inflight_upper_limit(RECEIVE_MAX);
         if let Some(username) = username {
             options.set_credentials(username, password.as_deref().unwrap_or_default());
         }
         options
-    }
-
-    fn take(&self, packet: Packet, client: &AsyncClient, clock: &Clock, state: &mut State) {
-        match packet {
-            Packet::ConnAck(_) => {
-                state.connected();
-                self.subscribe(client);
-            }
-            Packet::SubAck(answer) => state.subscribed(self.refused(&answer)),
-            Packet::Publish(message) => self.hear(message, clock.age_ms()),
-            _ => {}
-        }
-    }
-
-    /// All of it each time: no session is resumed.
-    fn subscribe(&self, client: &AsyncClient) {
-        let filters = self.topics.keys().map(|topic| Filter {
-            retain_forward_rule: RetainForwardRule::Never,
-            // The newest counts, so one that is lost is made good by the next.
-            ..Filter::new(topic, QoS::AtMostOnce)
-        });
-        if !self.topics.is_empty()
-            && let Err(error) = client.try_subscribe_many(filters)
-        {
-            // The next connection tries again.
-            tracing::error!("topics are not subscribed to: {error}");
-        }
     }
 
     /// Topics that the broker does not let us read.
@@ -171,6 +147,96 @@ impl Bus {
     }
 }
 
+struct Connection {
+    bus: Arc<Bus>,
+    clock: Clock,
+    state: State,
+}
+
+impl Connection {
+    /// Until it ends, and why; none where it was told to stop.
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> Option<String> {
+        let (client, mut events) = AsyncClient::new(self.bus.options(), ORDERS_MAX);
+        // To be connected and subscribed by then.
+        let mut ready_by = Some(Instant::now() + READY_WITHIN);
+        loop {
+            let late = async {
+                match ready_by {
+                    Some(by) => tokio::time::sleep_until(by).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                () = told(&mut stopped) => {
+                    say_goodbye(&client, &mut events).await;
+                    return None;
+                }
+                () = late => return Some("it does not answer".into()),
+                event = events.poll() => event,
+            };
+            match event {
+                Ok(Event::Incoming(packet)) => match self.take(packet, &client, &mut events) {
+                    Ok(Ready::Yes) => ready_by = None,
+                    Ok(Ready::Unchanged) => {}
+                    Err(why) => return Some(why),
+                },
+                Ok(Event::Outgoing(_)) => {}
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        packet: Packet,
+        client: &AsyncClient,
+        events: &mut EventLoop,
+    ) -> Result<Ready, String> {
+        match packet {
+            Packet::ConnAck(_) => {
+                // A broker may say another keep-alive; with none the library would
+                // ping without end.
+                let ours = Duration::from_millis(self.bus.config.keep_alive_ms);
+                if events.options.keep_alive() < KEEP_ALIVE_MIN {
+                    events.options.set_keep_alive(ours);
+                }
+                if self.bus.topics.is_empty() {
+                    self.state.connected(&[]);
+                    return Ok(Ready::Yes);
+                }
+                self.subscribe(client)?;
+            }
+            Packet::SubAck(answer) => {
+                self.state.connected(&self.bus.refused(&answer));
+                return Ok(Ready::Yes);
+            }
+            Packet::Publish(message) => {
+                if message.properties.as_ref().is_some_and(|it| it.topic_alias.is_some()) {
+                    return Err("it uses topic aliases, which were not offered".into());
+                }
+                self.bus.hear(message, self.clock.age_ms());
+            }
+            _ => {}
+        }
+        Ok(Ready::Unchanged)
+    }
+
+    /// All of it each time: no session is resumed.
+    fn subscribe(&self, client: &AsyncClient) -> Result<(), String> {
+        let filters = self.bus.topics.keys().map(|topic| Filter {
+            retain_forward_rule: RetainForwardRule::Never,
+            // The newest counts, so one that is lost is made good by the next.
+            ..Filter::new(topic, QoS::AtMostOnce)
+        });
+        client.try_subscribe_many(filters).map_err(|error| error.to_string())
+    }
+}
+
+enum Ready {
+    Yes,
+    Unchanged,
+}
+
 impl Link {
     /// What stands against it, if anything does.
     pub fn condition(&self) -> watch::Receiver<Option<Condition>> {
@@ -188,6 +254,11 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Until told to stop, or until nobody is left to say so.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 async fn say_goodbye(client: &AsyncClient, events: &mut EventLoop) {

@@ -2,8 +2,12 @@
 //! Mosquitto.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use homeostat::model::Event;
 use homeostat_tests::broker::{Broker, Publish, publish};
@@ -144,4 +148,81 @@ fn a_wrong_password_is_said_and_not_shown_and_the_right_one_is_taken() {
     assert!(message.contains("is 7.5 bar"), "{message}");
     let shown = format!("{}{:?}{:?}", house.log_text(), house.view(), house.events());
     assert!(!shown.contains("and-secret"), "a password is nowhere shown");
+}
+
+/// A broker that means ill, a little less with each connection.
+fn ill_willed() -> (String, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has one").to_string();
+    let serve = thread::spawn(move || {
+        for (nth, stream) in listener.incoming().flatten().enumerate() {
+            // The box cuts what it should; the last is kept as long as it likes.
+            let _ = serve(stream, nth);
+            if nth == 2 {
+                return;
+            }
+        }
+    });
+    (address, serve)
+}
+
+fn serve(mut stream: TcpStream, nth: usize) -> io::Result<()> {
+    packet(&mut stream)?;
+    if nth == 0 {
+        return stream.write_all(&[0xff; 1 << 16]);
+    }
+    // It takes us, and would have us ping without a pause.
+    stream.write_all(&[0x20, 6, 0, 0, 3, 0x13, 0, 0])?;
+    let subscribe = packet(&mut stream)?;
+    stream.write_all(&[0x90, 4, subscribe[0], subscribe[1], 0, 0])?;
+    let properties: &[u8] = if nth == 1 { &[3, 0x23, 0, 1] } else { &[0] };
+    let topic = [&[0, u8::try_from(TOPIC.len()).expect("short")], TOPIC.as_bytes()].concat();
+    let body = [topic.as_slice(), properties, br#"{ "bar": 7.5 }"#].concat();
+    let mut publish = vec![0x30, u8::try_from(body.len()).expect("short")];
+    publish.extend(body);
+    loop {
+        stream.write_all(&publish)?;
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Reads one packet, and gives its body.
+fn packet(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut byte = [0];
+    stream.read_exact(&mut byte)?;
+    let (mut len, mut shift) = (0, 0);
+    loop {
+        stream.read_exact(&mut byte)?;
+        len |= usize::from(byte[0] & 0x7f) << shift;
+        shift += 7;
+        if byte[0] & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+#[test]
+fn a_broker_that_means_ill_is_left_and_nothing_it_said_outlives_the_connection() {
+    let (address, _serve) = ill_willed();
+    let high = json!({ "name": "high", "series": "sensor.pressure", "op": ">", "raise": 6 });
+    let house = Plan::bare()
+        .detector("threshold", json!({ "rules": [high] }))
+        .with(|settings| {
+            settings.set("bus.address", address);
+            let sensor = json!({
+                "name": "pressure", "unit": "bar", "kind": "mqtt", "topic": TOPIC,
+                "pointer": "/bar", "period_ms": 50,
+            });
+            settings.push("sensor", sensor);
+        })
+        .raise();
+    house.until_raised(0, "threshold.high");
+    let log = house.log_text();
+    assert!(log.contains("it uses topic aliases, which were not offered"), "{log}");
+    assert!(log.len() < 1 << 16, "a broker's words fill no log: {} bytes", log.len());
+    until_condition(&house, "bus.away", false);
+    house.check();
 }

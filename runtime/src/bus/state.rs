@@ -1,6 +1,7 @@
 //! How the link stands, as a person sees it; and how long it waits.
 
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -11,60 +12,61 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A connection that held so long was a good one.
 const HELD: Duration = Duration::from_secs(30);
 
+/// Of what a broker or the library says, so much is passed on.
+const WHY_BYTES_MAX: usize = 200;
+
+#[derive(Clone)]
 pub(super) struct State {
     address: String,
-    since: Option<Instant>,
     /// Why it is away, as it was last said.
-    said: Option<String>,
+    said: Arc<Mutex<Option<String>>>,
     condition: watch::Sender<Option<Condition>>,
 }
 
 impl State {
     pub(super) fn new(address: &str) -> (Self, watch::Receiver<Option<Condition>>) {
         let (condition, seen) = watch::channel(None);
-        (Self { address: address.to_owned(), since: None, said: None, condition }, seen)
+        (Self { address: address.to_owned(), said: Arc::default(), condition }, seen)
     }
 
-    pub(super) fn connected(&mut self) {
-        self.since = Some(Instant::now());
-        if self.said.take().is_some() {
-            tracing::info!(broker = self.address, "the bus is connected again");
-        } else {
-            tracing::info!(broker = self.address, "the bus is connected");
-        }
-        self.condition.send_replace(None);
+    /// All topics but those `refused` are subscribed to.
+    pub(super) fn connected(&self, refused: &[String]) {
+        self.said().take();
+        tracing::info!(broker = self.address, "the bus is connected");
+        let condition = (!refused.is_empty()).then(|| {
+            let detail = format!(
+                "wanted to read {} at {}, found that the broker refuses it; allow it there, or \
+                 correct the topics",
+                refused.join(", "),
+                self.address
+            );
+            tracing::warn!(condition = "bus.refused", "{detail}");
+            Condition { name: "bus.refused".into(), detail }
+        });
+        self.condition.send_replace(condition);
     }
 
-    pub(super) fn subscribed(&mut self, refused: Vec<String>) {
-        if refused.is_empty() {
-            return;
-        }
-        let detail = format!(
-            "wanted to read {} at {}, found that the broker refuses it; allow it there, or \
-             correct the topics",
-            refused.join(", "),
-            self.address
-        );
-        tracing::warn!(condition = "bus.refused", "{detail}");
-        self.condition.send_replace(Some(Condition { name: "bus.refused".into(), detail }));
-    }
-
-    pub(super) fn away(&mut self, why: &str) {
+    pub(super) fn away(&self, why: &str) {
+        let why = short(why);
         let detail = format!(
             "wanted the broker at {}, found: {why}; what comes by MQTT is not read meanwhile",
             self.address
         );
-        if self.said.as_deref() != Some(why) {
+        if self.said().replace(why.clone()).as_ref() != Some(&why) {
             tracing::warn!(condition = "bus.away", "{detail}");
-            self.said = Some(why.to_owned());
         }
         self.condition.send_replace(Some(Condition { name: "bus.away".into(), detail }));
     }
 
-    /// How long the connection held that has just ended.
-    pub(super) fn connected_for(&mut self) -> Duration {
-        self.since.take().map_or(Duration::ZERO, |since| since.elapsed())
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A broker's words are a stranger's: one short line of them.
+fn short(text: &str) -> String {
+    let line: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    line[..line.floor_char_boundary(WHY_BYTES_MAX)].to_owned()
 }
 
 /// Pauses between connections: doubling, and each box at its own moment, or all
@@ -120,17 +122,16 @@ mod tests {
 
     #[test]
     fn what_stands_against_it_ends_with_the_next_connection() {
-        let (mut state, seen) = State::new("h:1883");
-        state.away("refused");
-        state.away("refused");
+        let (state, seen) = State::new("h:1883");
+        state.away("refused\nby a stranger");
         let said = seen.borrow().clone().unwrap();
         assert_eq!(said.name, "bus.away");
-        assert!(said.detail.contains("h:1883") && said.detail.contains("refused"), "{said:?}");
-        state.connected();
+        assert!(said.detail.contains("h:1883") && said.detail.contains("refused by"), "{said:?}");
+        state.connected(&[]);
         assert_eq!(*seen.borrow(), None);
-        state.subscribed(vec!["line/1".into()]);
+        state.connected(&["line/1".into()]);
         assert_eq!(seen.borrow().as_ref().unwrap().name, "bus.refused");
-        state.connected();
-        assert_eq!(*seen.borrow(), None);
+        state.away(&"é".repeat(1_000));
+        assert!(seen.borrow().as_ref().unwrap().detail.len() < 400);
     }
 }

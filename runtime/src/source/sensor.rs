@@ -30,6 +30,9 @@ use crate::program::{End, Heard, Program};
 mod iio;
 mod modbus;
 
+/// A topic that floods is read this often.
+const MESSAGE_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 pub(super) struct Sensor {
     config: SensorConfig,
     series: SeriesId,
@@ -94,7 +97,7 @@ impl Sensor {
         Ok(())
     }
 
-    /// At most one reading in a period, the newest; where nothing comes there is none.
+    /// The newest, at most once a second; where nothing comes there is none.
     async fn watch_topic(mut self, mut newest: Newest, around: Around) {
         let SensorKind::Mqtt { pointer, .. } = self.config.kind.clone() else { return };
         let mut stop: watch::Receiver<bool> = around.alive.clone();
@@ -106,7 +109,7 @@ impl Sensor {
                 if self.tell_at(message.age_ms, reading, &around) == Open::No {
                     return;
                 }
-                tokio::time::sleep(self.period()).await;
+                tokio::time::sleep(self.period().min(MESSAGE_PAUSE_MAX)).await;
             }
         };
         tokio::select! {
