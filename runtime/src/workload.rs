@@ -267,7 +267,12 @@ impl Workloads {
 
     /// SIGTERM, the deadline, SIGKILL: when this is `Ok` the whole tree is gone.
     pub async fn stop(&self, name: &str) -> Result<(), WorkloadError> {
-        self.ask(name, |reply| Ask::Stop { reply }).await?
+        self.ask(name, |reply| Ask::Stop { again: false, reply }).await?
+    }
+
+    /// As [`Self::stop`], and refused where a start right after it would be.
+    pub async fn stop_to_start(&self, name: &str) -> Result<(), WorkloadError> {
+        self.ask(name, |reply| Ask::Stop { again: true, reply }).await?
     }
 
     pub async fn observe(&self, name: &str, attempt: AttemptId) -> Observed {

@@ -99,6 +99,13 @@ impl Systemd {
         (!unreached).then_some(output)
     }
 
+    fn keeps(&self, name: &str, text: &str) {
+        let file = self.folder.join("home/.config/systemd/user").join(name);
+        let folder = file.parent().expect("a file lies in a folder");
+        fs::create_dir_all(folder).expect("the story's folder can be written");
+        fs::write(file, text).expect("the story's folder can be written");
+    }
+
     #[track_caller]
     fn does(&self, args: &[&str]) {
         let output = self.ctl(args).expect("systemd is up");
@@ -144,8 +151,16 @@ struct Story {
 impl Story {
     /// The usual box, its server a unit with this line in `[Service]`.
     fn raise(service: &str) -> Option<Self> {
+        Self::raise_beside(service, &[])
+    }
+
+    /// Beside other units.
+    fn raise_beside(service: &str, others: &[(&str, &str)]) -> Option<Self> {
         let plan = Plan::bare();
         let systemd = Systemd::raise(plan.path())?;
+        for (name, text) in others {
+            systemd.keeps(name, text);
+        }
         let mut unit = String::new();
         let plan = plan
             .server_with("digits", |workload| {
@@ -308,4 +323,57 @@ fn a_unit_that_systemd_restarts_by_itself_is_refused_with_what_to_do() {
     let Outcome::Failed { detail } = outcome else { panic!("{outcome:?}") };
     assert!(detail.contains("Restart=always") && detail.contains("systemctl edit"), "{detail}");
     assert!(story.house.server("digits").starts().is_empty());
+}
+
+#[test]
+fn a_unit_that_systemd_came_to_restart_by_itself_is_not_stopped_for_a_start_that_would_fail() {
+    let Some(story) = Story::raise("") else { return };
+    let pid = story.until_watched();
+    story.systemd.keeps(&format!("{UNIT}.d/restart.conf"), "[Service]\nRestart=always\n");
+    story.systemd.does(&["daemon-reload"]);
+    let before = story.house.now();
+    // It runs and is ill: a restart would begin with a stop.
+    story.house.server("digits").breaks(Fault::NotReady);
+    let (_, outcome) =
+        story.house.until_event(before, "the restart to fail", |event| match event {
+            Event::AttemptEnded { outcome, .. } => Some(outcome.clone()),
+            _ => None,
+        });
+    let Outcome::Failed { detail } = outcome else { panic!("{outcome:?}") };
+    assert!(detail.contains("Restart=always"), "{detail}");
+    assert!(process::alive(pid), "it was not touched");
+    assert_eq!(story.house.server("digits").starts().len(), 1);
+}
+
+#[test]
+fn a_unit_that_prepares_for_long_is_let_come_up() {
+    // Longer than a start without a sign of life may take.
+    let Some(story) = Story::raise("ExecStartPre=/bin/sleep 9") else { return };
+    let pid = story.until_watched();
+    story.house.until_serving("digits");
+    assert_eq!(story.house.server("digits").starts().len(), 1, "{pid}");
+    let records = story.house.journal();
+    let failed = records
+        .iter()
+        .any(|it| matches!(&it.event, Event::AttemptEnded { outcome: Outcome::Failed { .. }, .. }));
+    assert!(!failed, "{}", journal::show(&records));
+    story.check();
+}
+
+#[test]
+fn a_unit_that_what_it_needs_took_along_is_started_again_and_nobodys_word() {
+    let needs = "\n[Unit]\nBindsTo=needed.service\nAfter=needed.service";
+    let needed = [("needed.service", "[Service]\nExecStart=/bin/sleep infinity\n")];
+    let Some(story) = Story::raise_beside(needs, &needed) else { return };
+    story.until_watched();
+    let before = story.house.now();
+    story.systemd.does(&["stop", "needed.service"]);
+    story.house.until_healed("digits", before);
+    assert_eq!(story.house.server("digits").starts().len(), 2);
+    let records = story.house.journal();
+    let desired = records.iter().any(|it| {
+        matches!(&it.event, Event::WorkloadDesired { by: Origin::Others, running: false, .. })
+    });
+    assert!(!desired, "{}", journal::show(&records));
+    story.check();
 }

@@ -16,7 +16,7 @@ pub async fn start(workloads: &Workloads, name: &str, attempt: AttemptId) -> Out
 }
 
 pub async fn restart(workloads: &Workloads, name: &str, attempt: AttemptId) -> Outcome {
-    if let Err(error) = workloads.stop(name).await {
+    if let Err(error) = workloads.stop_to_start(name).await {
         return Outcome::Failed { detail: error.to_string() };
     }
     hit(Failpoint::ActionAfterStop);

@@ -68,10 +68,23 @@ pub struct Settings {
 
 #[derive(Debug)]
 pub enum Ask {
-    Start { attempt: AttemptId, reply: oneshot::Sender<Result<u32, WorkloadError>> },
-    Stop { reply: oneshot::Sender<Result<(), WorkloadError>> },
-    Observe { attempt: AttemptId, reply: oneshot::Sender<Observed> },
-    Drill { fault: DrillFault, reply: oneshot::Sender<Result<u32, WorkloadError>> },
+    Start {
+        attempt: AttemptId,
+        reply: oneshot::Sender<Result<u32, WorkloadError>>,
+    },
+    /// `again`: it is to be started right after.
+    Stop {
+        again: bool,
+        reply: oneshot::Sender<Result<(), WorkloadError>>,
+    },
+    Observe {
+        attempt: AttemptId,
+        reply: oneshot::Sender<Observed>,
+    },
+    Drill {
+        fault: DrillFault,
+        reply: oneshot::Sender<Result<u32, WorkloadError>>,
+    },
 }
 
 pub struct Process {
@@ -205,7 +218,7 @@ impl Process {
             Ask::Start { attempt, reply } => {
                 let _ = reply.send(self.start(attempt).await);
             }
-            Ask::Stop { reply } => {
+            Ask::Stop { again: _, reply } => {
                 let _ = reply.send(self.stop().await);
             }
             Ask::Observe { attempt, reply } => {

@@ -12,7 +12,7 @@
 mod kept;
 mod manager;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use self::manager::{Manager, ManagerError, Signal, UnitState};
 use super::outlet::Outlet;
 use super::process::{Ask, Settings};
 use super::{Observed, WorkloadError, WorkloadEvent, WorkloadStatus};
+use crate::clock;
 use crate::config::WorkloadConfig;
 use crate::model::view::WorkloadState;
 use crate::model::{AttemptId, DrillFault, ExitStatus};
@@ -32,7 +33,8 @@ use crate::model::{AttemptId, DrillFault, ExitStatus};
 /// Between attempts to reach systemd, doubling.
 const RECONNECT: Duration = Duration::from_secs(1);
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
-/// A start has a process within this; how long it loads is its probes' affair.
+/// A start is under way within this: it has a process, or prepares for one. How
+/// long it loads is its probes' affair.
 const START_WITHIN: Duration = Duration::from_secs(8);
 /// For systemd to end what a SIGKILL has been sent to.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
@@ -48,8 +50,8 @@ pub struct Unit {
     kept: Kept,
     manager: Option<Manager>,
     state: Option<UnitState>,
-    /// Jobs that we asked for.
-    ours: BTreeSet<String>,
+    /// Jobs that we asked for, oldest first.
+    ours: VecDeque<String>,
     /// Jobs of others that are not over. What they make of the unit is looked at
     /// when they are: a restart is down for a moment, and not stopped.
     others: BTreeSet<String>,
@@ -75,14 +77,14 @@ impl Unit {
         let path = settings.run.join("units").join(format!("{}.json", config.name));
         Self {
             outlet: Outlet::new(&config.name, events),
-            kept: Kept::load(&path),
+            kept: Kept::load(&path, &clock::boot_id().unwrap_or_default()),
             config,
             unit,
             settings,
             path,
             manager: None,
             state: None,
-            ours: BTreeSet::new(),
+            ours: VecDeque::new(),
             others: BTreeSet::new(),
             stopping: false,
             retry_at: Instant::now(),
@@ -133,8 +135,8 @@ impl Unit {
             Ask::Start { attempt, reply } => {
                 let _ = reply.send(self.start(attempt).await);
             }
-            Ask::Stop { reply } => {
-                let _ = reply.send(self.stop().await);
+            Ask::Stop { again, reply } => {
+                let _ = reply.send(self.stop(again).await);
             }
             Ask::Observe { attempt, reply } => {
                 let _ = reply.send(self.observe(attempt));
@@ -146,7 +148,7 @@ impl Unit {
     }
 
     async fn connect(&mut self) {
-        match Manager::connect(&self.settings.systemd, &self.unit).await {
+        match Manager::connect_in_time(&self.settings.systemd, &self.unit).await {
             Ok(manager) => {
                 self.manager = Some(manager);
                 self.retry_in = RECONNECT;
@@ -203,6 +205,13 @@ impl Unit {
         if who == Who::Nobody && !self.kept.clone().take(&now, who).is_empty() {
             let Some(found) = self.who_did_it(&mut now).await? else { return Ok(()) };
             who = found;
+        }
+        if let Some(manager) = &self.manager
+            && who == Who::Others
+            && self.kept.running
+            && !now.is_up()
+        {
+            who = manager.whose_stop().await?;
         }
         let before = self.kept.clone();
         for told in self.kept.take(&now, who) {
@@ -273,7 +282,8 @@ impl Unit {
     }
 
     async fn start(&mut self, attempt: AttemptId) -> Result<u32, WorkloadError> {
-        self.look_now().await?;
+        // What was before we ask is none of ours.
+        self.look_now(Who::Nobody).await?;
         let now = self.state.clone().ok_or_else(|| self.error("its state is not known"))?;
         if now.restart != "no" {
             return Err(self.two_supervisors(&now));
@@ -305,8 +315,12 @@ impl Unit {
         }
     }
 
-    async fn stop(&mut self) -> Result<(), WorkloadError> {
-        self.look_now().await?;
+    async fn stop(&mut self, again: bool) -> Result<(), WorkloadError> {
+        self.look_now(Who::Nobody).await?;
+        // What could not be started again is not stopped to be.
+        if let Some(now) = self.state.as_ref().filter(|now| again && now.restart != "no") {
+            return Err(self.two_supervisors(now));
+        }
         let down = |now: &UnitState| ["inactive", "failed"].contains(&now.active.as_str());
         if self.state.as_ref().is_some_and(down) {
             return Ok(());
@@ -346,9 +360,11 @@ impl Unit {
         limit: Duration,
         done: impl Fn(&UnitState) -> bool,
     ) -> Result<String, WorkloadError> {
-        self.ours.insert(job.clone());
+        // Its beginning may have been read before its name was known.
+        self.others.remove(&job);
+        self.ours.push_back(job.clone());
         if self.ours.len() > JOBS_MAX {
-            self.ours.pop_first();
+            self.ours.pop_front();
         }
         let deadline = Instant::now() + limit;
         let mut result = "was not seen to end".to_owned();
@@ -357,6 +373,7 @@ impl Unit {
                 signal = next_signal(self.manager.as_mut()) => signal,
                 () = sleep_until(deadline) => Some(Signal::Changed),
             };
+            let mut who = Who::We;
             let over = match signal {
                 None => {
                     self.lose("its connection is closed");
@@ -370,25 +387,30 @@ impl Unit {
                     self.begun(new);
                     continue;
                 }
-                Some(Signal::JobRemoved { job: removed, .. }) => {
-                    self.others.remove(&removed);
-                    Instant::now() >= deadline
+                // Somebody else's word comes before ours, unless ours took its place.
+                Some(Signal::JobRemoved { job: removed, result: how }) => {
+                    let others = self.others.remove(&removed) && how != "canceled";
+                    if others {
+                        who = Who::Others;
+                        result = "gave way to somebody else's word".to_owned();
+                    }
+                    others || Instant::now() >= deadline
                 }
                 Some(Signal::Changed) => Instant::now() >= deadline,
             };
-            self.look_now().await?;
+            self.look_now(who).await?;
             if over || self.state.as_ref().is_some_and(&done) {
                 return Ok(result);
             }
         }
     }
 
-    async fn look_now(&mut self) -> Result<(), WorkloadError> {
+    async fn look_now(&mut self, who: Who) -> Result<(), WorkloadError> {
         if self.manager.is_none() {
             self.connect().await;
         }
         self.manager()?;
-        let looked = self.look(Who::We).await;
+        let looked = self.look(who).await;
         looked.map_err(|error| {
             self.lose(&error.to_string());
             self.error(&error.to_string())

@@ -15,6 +15,9 @@ use crate::workload::record::{read_json, write_json};
 /// `units/NAME.json` of the run directory: what one boot knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
+    /// Of the kernel. A run directory may lie on a disk, and outlive the boot.
+    #[serde(default)]
+    pub boot_id: String,
     /// The last attempt, ours or one named after its invocation.
     pub attempt: Option<AttemptId>,
     /// Of that attempt; none between a start's beginning and its being seen.
@@ -37,6 +40,10 @@ pub enum Who {
     We,
     /// Somebody else, by a job of systemd's.
     Others,
+    /// The box goes down, and takes it along: nobody's word about it.
+    Shutdown,
+    /// What it needs was stopped, and took it along.
+    Dependency,
     /// No job was seen.
     Nobody,
     /// Nobody watched.
@@ -65,15 +72,29 @@ impl UnitState {
     pub fn is_up(&self) -> bool {
         match self.active.as_str() {
             "active" | "reloading" | "refreshing" => true,
-            "activating" | "deactivating" => self.main_pid.is_some(),
+            // What it runs before its main process is part of its start.
+            "activating" => self.main_pid.is_some() || self.has_job,
+            "deactivating" => self.main_pid.is_some(),
             _ => false,
         }
     }
 }
 
+impl UnitState {
+    /// Whether it ended because it was told to: it was on its way down before its
+    /// main process was gone. One that ended well and is needed by nobody is
+    /// unloaded, and says nothing more.
+    fn was_told_to_stop(&self) -> bool {
+        self.result == "success"
+            && (self.invocation.is_empty() || self.left_active_us < self.main_exited_us)
+    }
+}
+
 impl Kept {
-    pub fn load(path: &Path) -> Self {
-        read_json(path).ok().flatten().unwrap_or_default()
+    pub fn load(path: &Path, boot_id: &str) -> Self {
+        let kept: Option<Self> = read_json(path).ok().flatten();
+        let kept = kept.filter(|kept| kept.boot_id == boot_id);
+        Self { boot_id: boot_id.to_owned(), ..kept.unwrap_or_default() }
     }
 
     pub fn save(&self, path: &Path) -> io::Result<()> {
@@ -117,15 +138,17 @@ impl Kept {
         // The exit status is that of the latest run.
         let status = if another && now.is_up() { ExitStatus::Unknown } else { now.exit };
         self.exit = Some(status);
-        self.by_others = matches!(who, Who::Others | Who::Unwatched);
-        // One that ended well is unloaded, and its invocation with it.
-        let clean = now.result == "success" && !now.is_up();
+        let unwatched = now.is_up() || now.was_told_to_stop();
+        self.by_others = match who {
+            Who::Others | Who::Shutdown => true,
+            Who::Unwatched => unwatched,
+            Who::We | Who::Nobody | Who::Dependency => false,
+        };
         self.wanted = match who {
-            Who::We | Who::Others => true,
-            Who::Nobody => false,
-            // A crash leaves a failed unit behind; a clean end was somebody's wish,
-            // and so was another run in its place.
-            Who::Unwatched => clean || now.is_up(),
+            Who::We | Who::Others | Who::Shutdown => true,
+            Who::Nobody | Who::Dependency => false,
+            // So was another run in its place.
+            Who::Unwatched => unwatched,
         };
         Some(match (who, self.wanted) {
             (Who::Others | Who::Unwatched, true) if !now.is_up() => {
@@ -152,7 +175,7 @@ impl Kept {
             _ if ours => Told::Started(attempt),
             Who::Unwatched if first => Told::Found(attempt),
             Who::Others | Who::Unwatched => Told::StartedByOthers(attempt),
-            Who::We | Who::Nobody => Told::Started(attempt),
+            Who::We | Who::Nobody | Who::Shutdown | Who::Dependency => Told::Started(attempt),
         }
     }
 }
@@ -170,6 +193,9 @@ mod tests {
             active: "active".into(),
             invocation: invocation.into(),
             main_pid: Some(7),
+            has_job: false,
+            left_active_us: 0,
+            main_exited_us: 0,
             exit: ExitStatus::Unknown,
             result: "success".into(),
             restart: "no".into(),
@@ -182,6 +208,9 @@ mod tests {
         UnitState {
             active: active.into(),
             main_pid: None,
+            // Told to: first it leaves its state, then its process goes.
+            left_active_us: 1_000,
+            main_exited_us: 1_200,
             exit,
             result: result.into(),
             ..up(invocation)
@@ -219,6 +248,14 @@ mod tests {
                 down("a", "success", TERM),
                 Told::StoppedByOthers { attempt, status: TERM },
             ),
+            // It ended by itself, and well: nobody told it to.
+            (
+                Who::Unwatched,
+                UnitState { main_exited_us: 900, ..down("a", "success", TERM) },
+                exited(TERM, false),
+            ),
+            (Who::Dependency, down("a", "success", TERM), exited(TERM, false)),
+            (Who::Shutdown, down("a", "success", TERM), exited(TERM, true)),
             (
                 Who::Unwatched,
                 down("", "success", ExitStatus::Unknown),
@@ -267,6 +304,19 @@ mod tests {
     fn a_model_that_loads_is_up_as_soon_as_its_process_is() {
         let loading = UnitState { active: "activating".into(), ..up("a") };
         assert!(loading.is_up());
-        assert!(!UnitState { main_pid: None, ..loading }.is_up());
+        let prepares = UnitState { main_pid: None, has_job: true, ..loading };
+        assert!(prepares.is_up(), "what it runs before may take minutes");
+        assert!(!UnitState { has_job: false, ..prepares.clone() }.is_up());
+        assert!(!UnitState { active: "deactivating".into(), ..prepares }.is_up());
+    }
+
+    #[test]
+    fn what_another_boot_knew_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.json");
+        let kept = Kept { boot_id: "one".into(), ..running() };
+        kept.save(&path).unwrap();
+        assert_eq!(Kept::load(&path, "one"), kept);
+        assert_eq!(Kept::load(&path, "two"), Kept { boot_id: "two".into(), ..Kept::default() });
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use zbus::export::futures_core::Stream;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
+use super::kept::Who;
 use crate::model::ExitStatus;
 
 const NAME: &str = "org.freedesktop.systemd1";
@@ -23,6 +24,8 @@ const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// A busy manager answers in milliseconds; one that hangs is no manager.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What a unit names by these takes it along when it is stopped.
+const TAKEN_ALONG_BY: [&str; 4] = ["BindsTo", "PartOf", "Requires", "Requisite"];
 /// Signals that wait while a call is answered.
 const SIGNALS_MAX: usize = 1024;
 /// `si_code` of a child's end (sigaction(2)): it exited, or a signal ended it.
@@ -45,6 +48,8 @@ impl From<zbus::Error> for ManagerError {
 
 pub struct Manager {
     connection: Connection,
+    /// systemd's own name on the bus; anybody may signal under another's path.
+    owner: String,
     unit: String,
     path: OwnedObjectPath,
     jobs: MessageStream,
@@ -75,6 +80,12 @@ pub struct UnitState {
     /// Names one run of it; empty when it never ran.
     pub invocation: String,
     pub main_pid: Option<u32>,
+    /// A job of it is queued or runs.
+    pub has_job: bool,
+    /// When it was last active, and when its main process ended: microseconds of
+    /// the machine's own clock.
+    pub left_active_us: u64,
+    pub main_exited_us: u64,
     /// Of the last main process.
     pub exit: ExitStatus,
     /// `success`, or why it failed.
@@ -85,15 +96,25 @@ pub struct UnitState {
 }
 
 impl Manager {
-    pub async fn connect(address: &str, unit: &str) -> Result<Self, ManagerError> {
+    /// A bus that takes a connection and says nothing is none.
+    pub async fn connect_in_time(address: &str, unit: &str) -> Result<Self, ManagerError> {
+        let late = || ManagerError(format!("no answer within {} s", ANSWER_WITHIN.as_secs()));
+        let connected = tokio::time::timeout(ANSWER_WITHIN, Self::connect(address, unit));
+        connected.await.map_err(|_| late())?
+    }
+
+    async fn connect(address: &str, unit: &str) -> Result<Self, ManagerError> {
         let builder = zbus::connection::Builder::address(address);
         let connection = builder.method_timeout(ANSWER_WITHIN).build().await?;
         let call = |member: &'static str| (Some(NAME), PATH, Some(MANAGER), member);
+        let (bus, at) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
+        let owner = connection.call_method(Some(bus), at, Some(bus), "GetNameOwner", &(NAME,));
+        let owner: String = owner.await?.body().deserialize()?;
         let (to, path, interface, member) = call("LoadUnit");
         let loaded = connection.call_method(to, path, interface, member, &(unit,)).await?;
         let path: OwnedObjectPath = loaded.body().deserialize()?;
         let rule = |path: &str, interface: &str| {
-            format!("type='signal',path='{path}',interface='{interface}'")
+            format!("type='signal',sender='{owner}',path='{path}',interface='{interface}'")
         };
         let max = NonZeroUsize::new(SIGNALS_MAX);
         let jobs = rule(PATH, MANAGER);
@@ -102,7 +123,7 @@ impl Manager {
         let changes = MessageStream::for_match_rule(changes.as_str(), &connection, max).await?;
         let (to, at, interface, member) = call("Subscribe");
         connection.call_method(to, at, interface, member, &()).await?;
-        Ok(Self { connection, unit: unit.to_owned(), path, jobs, changes })
+        Ok(Self { connection, owner, unit: unit.to_owned(), path, jobs, changes })
     }
 
     /// Gives the job back that does it.
@@ -150,6 +171,9 @@ impl Manager {
             active: unit.text("ActiveState"),
             invocation: unit.hex("InvocationID"),
             main_pid: service.unsigned("MainPID").filter(|pid| *pid > 0),
+            has_job: unit.job().is_some_and(|job| job > 0),
+            left_active_us: unit.long("ActiveExitTimestampMonotonic").unwrap_or(0),
+            main_exited_us: service.long("ExecMainExitTimestampMonotonic").unwrap_or(0),
             exit: match (code, status) {
                 (Some(CLD_EXITED), Some(code)) => ExitStatus::Code { code },
                 (Some(2 | 3), Some(signal)) => ExitStatus::Signal { signal },
@@ -161,10 +185,31 @@ impl Manager {
         })
     }
 
+    /// Whose word it is that the unit was stopped by a job of others.
+    pub async fn whose_stop(&self) -> Result<Who, ManagerError> {
+        let manager = self.properties_at(PATH, MANAGER).await?;
+        if manager.text("SystemState") == "stopping" {
+            return Ok(Who::Shutdown);
+        }
+        let unit = self.properties(UNIT).await?;
+        for needed in TAKEN_ALONG_BY.iter().flat_map(|name| unit.texts(name)) {
+            let path = self.call("LoadUnit", &(needed.as_str(),)).await?;
+            let path: OwnedObjectPath = path.body().deserialize()?;
+            let it = self.properties_at(path.as_str(), UNIT).await?;
+            if it.text("ActiveState") != "active" || it.job().is_some_and(|job| job > 0) {
+                return Ok(Who::Dependency);
+            }
+        }
+        Ok(Who::Others)
+    }
+
     async fn properties(&self, interface: &str) -> Result<Properties, ManagerError> {
-        let (path, all) = (self.path.as_str(), Some(PROPERTIES));
-        let answer =
-            self.connection.call_method(Some(NAME), path, all, "GetAll", &(interface,)).await?;
+        self.properties_at(self.path.as_str(), interface).await
+    }
+
+    async fn properties_at(&self, path: &str, interface: &str) -> Result<Properties, ManagerError> {
+        let (to, all) = (Some(NAME), Some(PROPERTIES));
+        let answer = self.connection.call_method(to, path, all, "GetAll", &(interface,)).await?;
         Ok(Properties(answer.body().deserialize()?))
     }
 
@@ -200,6 +245,10 @@ impl Manager {
 
     fn read(&self, message: &Message) -> Option<Signal> {
         let header = message.header();
+        // A message to us alone passes by what was asked for.
+        if header.sender().is_none_or(|sender| sender.as_str() != self.owner) {
+            return None;
+        }
         let body = message.body();
         match header.member()?.as_str() {
             "PropertiesChanged" => Some(Signal::Changed),
@@ -243,6 +292,33 @@ impl Properties {
     fn unsigned(&self, name: &str) -> Option<u32> {
         match **self.0.get(name)? {
             Variant::U32(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn long(&self, name: &str) -> Option<u64> {
+        match **self.0.get(name)? {
+            Variant::U64(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn texts(&self, name: &str) -> Vec<String> {
+        let Some(Variant::Array(texts)) = self.0.get(name).map(|value| &**value) else {
+            return Vec::new();
+        };
+        let text = |it: &Variant<'_>| match it {
+            Variant::Str(text) => Some(text.as_str().to_owned()),
+            _ => None,
+        };
+        texts.iter().filter_map(text).collect()
+    }
+
+    /// Number of the unit's own job; 0 is none.
+    fn job(&self) -> Option<u32> {
+        let Variant::Structure(job) = &**self.0.get("Job")? else { return None };
+        match job.fields().first()? {
+            Variant::U32(number) => Some(*number),
             _ => None,
         }
     }
