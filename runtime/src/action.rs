@@ -39,6 +39,10 @@ pub use power::Reboots;
 
 /// What a command's precondition, and its end, may take besides its own time.
 const COMMAND_EXTRA_MS: u64 = 40_000;
+/// Looking for what a crash left takes at most so long besides the action's own
+/// time: a reboot that is under way, a command that is waited for and then killed.
+const LOOK_EXTRA: Duration = Duration::from_secs(180);
+const FAULT: &str = "the hands came to a bad end: a fault of Homeostat's own, its log says which";
 
 /// What came of a permit, or of looking for what came of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,17 +150,14 @@ impl Executor {
     pub fn submit(&self, permit: Permit) {
         let parts = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let outcome = parts.carry_out(&permit).await;
-            parts
-                .send(Ended {
-                    attempt: permit.id(),
-                    incident: permit.incident(),
-                    action: permit.proposal().action.clone(),
-                    target: permit.target().clone(),
-                    outcome,
-                    observed: false,
-                })
-                .await;
+            let attempt = permit.id();
+            let incident = permit.incident();
+            let (action, target) = (permit.proposal().action.clone(), permit.target().clone());
+            let hands = Arc::clone(&parts);
+            // A task of its own: whatever becomes of it, its end is told.
+            let outcome = tokio::spawn(async move { hands.carry_out(&permit).await }).await;
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed { detail: FAULT.into() });
+            parts.send(Ended { attempt, incident, action, target, outcome, observed: false }).await;
         });
     }
 
@@ -164,8 +165,10 @@ impl Executor {
     pub fn observe(&self, unseen: Unseen) {
         let parts = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let outcome = parts.observe_effect(&unseen).await;
-            let Unseen { attempt, incident, action, target, .. } = unseen;
+            let Unseen { attempt, incident, action, target, .. } = unseen.clone();
+            let eyes = Arc::clone(&parts);
+            let outcome = tokio::spawn(async move { eyes.look(&unseen).await }).await;
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed { detail: FAULT.into() });
             parts.send(Ended { attempt, incident, action, target, outcome, observed: true }).await;
         });
     }
@@ -282,6 +285,18 @@ impl Parts {
         }
     }
 
+    /// Within a time of its own: a look may hang as long as a touch.
+    async fn look(&self, unseen: &Unseen) -> Outcome {
+        let timeout_ms = self.catalogue.get(&unseen.action).map_or(0, |spec| spec.timeout_ms);
+        let limit = Duration::from_millis(timeout_ms) + LOOK_EXTRA;
+        match tokio::time::timeout(limit, self.observe_effect(unseen)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Failed {
+                detail: format!("what came of it was not to be seen in {} s", limit.as_secs()),
+            },
+        }
+    }
+
     async fn observe_effect(&self, unseen: &Unseen) -> Outcome {
         let name = unseen.target.name();
         match unseen.action.as_str() {
@@ -294,7 +309,7 @@ impl Parts {
             NOTIFY => Outcome::Failed { detail: "whether it was delivered is not known".into() },
             // What is left of it is told by its finding, and it is asked for anew.
             DISK_RECLAIM => Outcome::Done { detail: "its end was not seen".into() },
-            LINK_BOUNCE => link::observe(&self.sys_root, name, &self.run_dir.join("links")),
+            LINK_BOUNCE => link::observe(&self.sys_root, name, &self.run_dir.join("links")).await,
             SYSTEM_REBOOT => self.observe_reboot(unseen).await,
             action if self.commands.knows(action) => {
                 let Unseen { attempt, target, params, .. } = unseen;

@@ -1,8 +1,9 @@
-//! Running a command of the configuration's: a probe, or a sensor.
+//! Running a command of the configuration's: a probe, a sensor, an action.
 //!
 //! Invariant: what the command started in its process group has ended before
 //! its end is told. A command that cannot even be killed never ends, and stays
-//! alone.
+//! alone. One that [outlives](Program::outlives) its asker is left alone when
+//! nobody waits any more; any other is killed.
 //!
 //! Each run has a thread of its own, because starting a program can hang as long
 //! as reading one can: on a filesystem that does not answer.
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ use tokio::sync::{oneshot, watch};
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a command writes beyond this is read and thrown away.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// A file of output that grows beyond this is emptied: what was said last counts.
+/// While nobody looks, it is bounded by the command's own time.
+const KEPT_BYTES_MAX: u64 = 1024 * 1024;
+const KEPT_LOOK: Duration = Duration::from_secs(1);
 
 /// Which of its outlets are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub struct Program {
     env: BTreeMap<String, String>,
     heard: Heard,
     input: Option<File>,
+    /// Its output goes there, and it outlives who asked for it.
+    kept: Option<File>,
     alive: watch::Receiver<bool>,
 }
 
@@ -57,7 +65,13 @@ impl Program {
         alive: &watch::Receiver<bool>,
     ) -> Self {
         let (command, env, alive) = (command.to_vec(), env.clone(), alive.clone());
-        Self { command, env, heard, input: None, alive }
+        Self { command, env, heard, input: None, kept: None, alive }
+    }
+
+    /// It is not killed when nobody waits any more, and writes to `output` (opened
+    /// to append) instead of to a reader that would be gone.
+    pub fn outlives(self, output: File) -> Self {
+        Self { kept: Some(output), ..self }
     }
 
     /// What it finds on its standard input; nothing, unless this says so.
@@ -87,15 +101,22 @@ impl Program {
             }
             None => Stdio::null(),
         });
-        command.stdout(Stdio::piped()).stderr(match self.heard {
+        let outlet = || match &self.kept {
+            Some(file) => file.try_clone().map(Stdio::from),
+            None => Ok(Stdio::piped()),
+        };
+        let outlet = || outlet().map_err(|error| format!("no output: {error}"));
+        command.stdout(outlet()?).stderr(match self.heard {
             Heard::Output => Stdio::null(),
-            Heard::OutputAndErrors => Stdio::piped(),
+            Heard::OutputAndErrors => outlet()?,
         });
+        let kept = self.kept.as_ref().map(File::try_clone).transpose();
+        let kept = kept.map_err(|error| format!("no output: {error}"))?;
 
         let (tell, told) = oneshot::channel();
         let alive = self.alive.clone();
         let thread = std::thread::Builder::new().name("program".into()).spawn(move || {
-            let ended = run(command, timeout, &cancelled);
+            let ended = run(command, timeout, &cancelled, kept);
             // Nobody listens to a run that was cancelled.
             let _ = tell.send(ended.map_err(|error| format!("it cannot be run: {error}")));
             drop(alive);
@@ -109,12 +130,21 @@ impl Program {
 
 /// Runs a command to its end, however that comes about. `cancelled` is readable
 /// when nobody waits any more.
-fn run(mut command: Command, timeout: Duration, cancelled: &OwnedFd) -> io::Result<Ended> {
+fn run(
+    mut command: Command,
+    timeout: Duration,
+    cancelled: &OwnedFd,
+    kept: Option<File>,
+) -> io::Result<Ended> {
     let began = Instant::now();
     let mut running = Running::new(command.spawn()?)?;
+    running.output.file = kept;
     let end = running.wait(began + timeout, cancelled)?;
+    if end == End::Cancelled && running.output.file.is_some() {
+        return Err(io::Error::other("nobody waits for it; it goes on"));
+    }
     let status = running.finish()?;
-    Ok(Ended { end, status, output: running.output.kept })
+    Ok(Ended { end, status, output: running.output.read()? })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +184,7 @@ impl Running {
             if left.is_zero() {
                 return Ok(End::TimedOut);
             }
+            let left = if self.output.file.is_some() { left.min(KEPT_LOOK) } else { left };
             let left = Timespec::try_from(left).map_err(io::Error::other)?;
             let mut fds = vec![
                 PollFd::new(&self.pidfd, PollFlags::IN),
@@ -195,6 +226,8 @@ fn kill(group: Pid) {
 struct Output {
     pipes: Vec<File>,
     kept: Vec<u8>,
+    /// Where it writes to itself; the end is kept.
+    file: Option<File>,
 }
 
 impl Output {
@@ -205,12 +238,27 @@ impl Output {
         for pipe in &pipes {
             fcntl_setfl(pipe.as_fd(), fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        Ok(Self { pipes, kept: Vec::new() })
+        Ok(Self { pipes, kept: Vec::new(), file: None })
+    }
+
+    fn read(self) -> io::Result<Vec<u8>> {
+        let Some(file) = self.file else { return Ok(self.kept) };
+        let len = file.metadata()?.len();
+        let mut end = vec![0; usize::try_from(len).unwrap_or(0).min(OUTPUT_BYTES_MAX)];
+        let from = len - end.len() as u64;
+        file.read_exact_at(&mut end, from)?;
+        Ok(end)
     }
 
     /// Takes what is there now, but no more than a pipe holds: a command that
     /// writes without end must not keep us from looking at the clock.
     fn drain(&mut self) {
+        if let Some(file) = &self.file
+            && file.metadata().is_ok_and(|it| it.len() > KEPT_BYTES_MAX)
+        {
+            // Who appends goes on at the new end.
+            let _ = file.set_len(0);
+        }
         let kept = &mut self.kept;
         self.pipes.retain_mut(|pipe| {
             let mut chunk = [0; 4096];
@@ -240,7 +288,7 @@ mod tests {
         big.args(["-c", "head -c 300000 /dev/zero"]).process_group(0);
         big.stdout(Stdio::piped()).stderr(Stdio::piped());
         let (cancelled, _cancel) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let ended = run(big, Duration::from_secs(30), &cancelled).unwrap();
+        let ended = run(big, Duration::from_secs(30), &cancelled, None).unwrap();
         assert_eq!((ended.end, ended.output.len()), (End::Exited, OUTPUT_BYTES_MAX));
         assert!(ended.status.success());
     }
@@ -256,5 +304,55 @@ mod tests {
             let ended = program.run(Duration::from_secs(30)).await.unwrap();
             assert_eq!(ended.output, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_outlives_its_asker_goes_on_and_says_what_it_has_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let script = format!(
+            "echo begun; touch {begun}; while ! [ -e {go} ]; do sleep 0.02; done; \
+             echo further; echo more >&2; touch {over}",
+            begun = path("begun"),
+            go = path("go"),
+            over = path("over"),
+        );
+        let output = || {
+            let options = File::options().create(true).append(true).read(true).to_owned();
+            options.open(path("output")).unwrap()
+        };
+        let until = async |name: &str| {
+            while !folder.path().join(name).exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (stop, alive) = watch::channel(false);
+        let words = ["/bin/sh", "-c", &script].map(str::to_owned);
+        let program = Program::new(&words, &BTreeMap::new(), Heard::OutputAndErrors, &alive);
+        let program = program.outlives(output());
+        tokio::select! {
+            _ = program.run(Duration::from_secs(30)) => panic!("it waits for a word"),
+            () = until("begun") => {}
+        }
+        drop((program, alive));
+        // Its thread has let go of it.
+        stop.closed().await;
+        std::fs::write(path("go"), "").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), until("over")).await.unwrap();
+        assert_eq!(std::fs::read_to_string(path("output")).unwrap(), "begun\nfurther\nmore\n");
+    }
+
+    #[tokio::test]
+    async fn output_in_a_file_is_bounded_and_its_end_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("output");
+        let file = File::options().create(true).append(true).read(true).open(&output).unwrap();
+        let (_stop, alive) = watch::channel(false);
+        let script = "head -c 3000000 /dev/zero; sleep 2; echo; echo the last";
+        let words = ["/bin/sh", "-c", script].map(str::to_owned);
+        let program = Program::new(&words, &BTreeMap::new(), Heard::OutputAndErrors, &alive);
+        let ended = program.outlives(file).run(Duration::from_secs(30)).await.unwrap();
+        assert!(ended.output.ends_with(b"\nthe last\n") && ended.output.len() < 100);
+        assert!(std::fs::metadata(&output).unwrap().len() < 100);
     }
 }

@@ -183,7 +183,9 @@ fn a_command_that_outlives_the_daemon_is_waited_for_and_not_run_twice() {
         vec![json!({
             "name": "lift", "targets": ["workload:gate"], "timeout_s": 30,
             "command": script(
-                "echo once >> \"$1\"; while ! [ -e \"$2\" ]; do sleep 0.05; done; touch \"$3\"",
+                // It speaks after its reader is gone, and lives to do its last step.
+                "echo once >> \"$1\"; while ! [ -e \"$2\" ]; do sleep 0.05; done; \
+                 echo nearly; echo done >&2; touch \"$3\"",
                 &[&ran, &go, open],
             ),
             "observe": script("test -e \"$1\"", &[open]),

@@ -17,6 +17,9 @@ const IN_FLIGHT_WAIT_MS: u64 = 1_000;
 const UNKNOWN_WAIT_MS: u64 = 5_000;
 /// The guard's rules that only a person can lift: waiting helps nothing.
 const FOR_GOOD: &[&str] = &["approval", "catalogue", "grant", "intent", "mode"];
+/// How often in a row a step may say by its precondition that it is not to be: then
+/// the next one is looked at.
+const LAPSES_MAX: usize = 3;
 /// Longest between two looks at what is not permitted for now.
 const BLOCKED_WAIT_MS_MAX: u64 = 60_000;
 /// Refusals in a row double the wait up to this.
@@ -60,6 +63,11 @@ impl<'a> Rung<'a> {
         };
         if !remedy.allowed {
             return self.blocked(&remedy.why_not);
+        }
+        let lapses = self.tries.iter().rev().take_while(|it| is_lapse(it)).count();
+        if lapses >= LAPSES_MAX {
+            let why = &self.tries.last().map_or("", |it| it.detail.as_str());
+            return Stand::Climb(format!("{action} was not to be ({why})"));
         }
         if let Some(wait) = self.refused().or_else(|| self.backing_off(made)) {
             return Stand::Decide(wait);
@@ -184,6 +192,11 @@ impl<'a> Rung<'a> {
 /// The rule that a refusal begins with.
 fn rule(why_not: &str) -> &str {
     why_not.split(':').next().unwrap_or_default().trim()
+}
+
+/// Its precondition did not hold: nothing was touched.
+fn is_lapse(attempt: &Attempt) -> bool {
+    attempt.outcome == "refused" && rule(&attempt.detail) == "lapsed"
 }
 
 fn since_ms(incident: &Incident, attempt: &Attempt) -> u64 {

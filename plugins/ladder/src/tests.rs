@@ -178,6 +178,21 @@ fn a_refusal_is_no_try_and_its_wait_doubles() {
 }
 
 #[test]
+fn a_step_that_says_three_times_that_it_is_not_to_be_gives_way_to_the_next() {
+    let lapsed = |times: u64| {
+        let it = (0..times).rev().fold(gone().remedy("notify"), |it, n| {
+            it.attempt(RESTART, 400_000 + n, "refused").detail("lapsed: a job is running")
+        });
+        asked(r#"{"notify":"pager"}"#, it)
+    };
+    assert_eq!(act(lapsed(2)).action, RESTART, "its wait is over");
+    assert_eq!(act(lapsed(3)).action, "notify");
+    // What the guard refuses is waited for, however often.
+    let many = (0..9).fold(gone(), |it, n| it.attempt(RESTART, 400_000 + n, "refused"));
+    assert_eq!(act(asked(r#"{"notify":"pager"}"#, many)).action, RESTART);
+}
+
+#[test]
 fn a_failing_external_never_burns_the_ladder() {
     let it = incident("external:db", "external.failing").remedy("notify");
     let decision = asked(r#"{"notify":"pager"}"#, it);

@@ -5,9 +5,12 @@
 //! lock, so a daemon that comes after one that was killed waits for it instead
 //! of believing that nothing happens.
 
+mod holder;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +26,8 @@ use crate::program::{End, Ended, Heard, Program};
 /// A question to the box is answered within this, or it is no answer.
 const ASK_LIMIT: Duration = Duration::from_secs(30);
 const LOCK_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// For what a SIGKILL has been sent to.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// What of its output is told.
 const TOLD_CHARS_MAX: usize = 200;
 
@@ -85,10 +90,16 @@ impl Commands {
                 return failed(format!("no lock in {}: {error}", self.dir.display()));
             }
         };
-        let program = self.program(config, words, order).reads(lock);
+        let output = match self.output(order.attempt) {
+            Ok(output) => output,
+            Err(error) => {
+                return failed(format!("no output in {}: {error}", self.dir.display()));
+            }
+        };
+        let program = self.program(config, words, order).reads(lock).outlives(output);
         let ended = program.run(limit).await;
         // It is over: the lock says nothing any more.
-        let _ = fs::remove_file(self.lock_path(order.attempt));
+        self.forget(order.attempt);
         match ended {
             Ok(ended) if ended.end == End::TimedOut => {
                 failed(format!("it did not end within {} ms and was killed", limit.as_millis()))
@@ -105,7 +116,15 @@ impl Commands {
             return failed(format!("this box knows no action {} any more", order.action));
         };
         if tokio::time::timeout(limit, self.wait_for_its_end(order.attempt)).await.is_err() {
-            return failed(format!("it still runs after {} ms", limit.as_millis()));
+            // It had its time, from this daemon alone.
+            let lock = self.lock_path(order.attempt);
+            let killed = tokio::task::spawn_blocking(move || holder::kill(&lock)).await;
+            let over = self.wait_for_its_end(order.attempt);
+            if tokio::time::timeout(KILLED_WITHIN, over).await.is_err() {
+                let count = killed.unwrap_or(0);
+                return failed(format!("it does not end, and {count} processes were killed"));
+            }
+            return failed(format!("it was killed: it ran for {} ms more", limit.as_millis()));
         }
         let Some(observe) = config.observe.as_ref().filter(|_| !undo) else {
             // Saying that nothing was done would do it twice.
@@ -140,6 +159,18 @@ impl Commands {
         Program::new(&words, &config.env, Heard::OutputAndErrors, &self.alive)
     }
 
+    /// Where it writes: whoever asked for it may be gone before it is over.
+    fn output(&self, attempt: AttemptId) -> io::Result<File> {
+        let path = self.dir.join(format!("{attempt}.output"));
+        OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)
+    }
+
+    fn forget(&self, attempt: AttemptId) {
+        for end in ["lock", "output"] {
+            let _ = fs::remove_file(self.dir.join(format!("{attempt}.{end}")));
+        }
+    }
+
     fn lock_path(&self, attempt: AttemptId) -> PathBuf {
         self.dir.join(format!("{attempt}.lock"))
     }
@@ -158,7 +189,7 @@ impl Commands {
         let path = self.lock_path(attempt);
         while let Ok(file) = File::open(&path) {
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                let _ = fs::remove_file(&path);
+                self.forget(attempt);
                 return;
             }
             tokio::time::sleep(LOCK_LOOK_EVERY).await;
@@ -336,6 +367,29 @@ mod tests {
             panic!("it did not wait: {outcome:?}");
         }
         assert_eq!(detail(&observed.await), ("done", "its end was not seen; its proof tells"));
+        assert_eq!(fs::read_dir(bench.dir.path().join("actions")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_left_running_is_ended_when_its_time_is_over() {
+        let bench = Bench::new(config(&["/bin/true"]), vec![]);
+        let order = bench.order("command.resize");
+        let lock = bench.commands.lock(order.attempt).unwrap();
+        // A script and what it runs: both have its standard input.
+        let script = ["-c", "/bin/sleep 600; /bin/true"];
+        let mut left =
+            std::process::Command::new("/bin/sh").args(script).stdin(lock).spawn().unwrap();
+        let limit = Duration::from_millis(300);
+        let outcome = bench.commands.observe(order, limit).await;
+        assert_eq!(detail(&outcome), ("failed", "it was killed: it ran for 300 ms more"));
+        assert!(!left.wait().unwrap().success());
+        assert!(!bench.commands.lock_path(order.attempt).exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_command_that_is_over_is_left_in_its_folder() {
+        let bench = Bench::new(config(&["/bin/sh", "-c", "echo one; echo two >&2"]), vec![]);
+        assert_eq!(detail(&bench.run("command.resize").await), ("done", "exit status: 0: two"));
         assert_eq!(fs::read_dir(bench.dir.path().join("actions")).unwrap().count(), 0);
     }
 }

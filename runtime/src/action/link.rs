@@ -2,12 +2,15 @@
 //!
 //! Invariant: a link is never left down. What an administrator took down stays
 //! down; what a crash left between down and up is brought up by whoever comes
-//! next.
+//! next. All of it is done on a thread of its own: the driver of an ill card may
+//! hang in the kernel, and the daemon must not with it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::model::Outcome;
 
@@ -17,7 +20,29 @@ const IFF_UP: u32 = 1;
 const DOWN_FOR: Duration = Duration::from_secs(1);
 
 pub async fn bounce(sys_root: &Path, name: &str, marks: &Path) -> Outcome {
-    let link = Link::new(sys_root, name, marks);
+    let (link, name) = (Link::new(sys_root, name, marks), name.to_owned());
+    alone(move || bounced(&link, &name)).await
+}
+
+/// Finishes what a crash cut off.
+pub async fn observe(sys_root: &Path, name: &str, marks: &Path) -> Outcome {
+    let (link, name) = (Link::new(sys_root, name, marks), name.to_owned());
+    alone(move || finished(&link, &name)).await
+}
+
+/// On a thread that goes on when nobody waits any more: it leaves no link down.
+async fn alone(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    let (tell, told) = oneshot::channel();
+    let work = move || drop(tell.send(work()));
+    match std::thread::Builder::new().name("action-link".into()).spawn(work) {
+        Ok(_) => told.await.unwrap_or_else(|_| Outcome::Failed {
+            detail: "the thread that touches links ended badly".into(),
+        }),
+        Err(error) => Outcome::Failed { detail: format!("no thread: {error}") },
+    }
+}
+
+fn bounced(link: &Link, name: &str) -> Outcome {
     match link.flags() {
         Ok(flags) if flags & IFF_UP == 0 => {
             let detail = format!("{name} was taken down on purpose, and is left so");
@@ -29,19 +54,14 @@ pub async fn bounce(sys_root: &Path, name: &str, marks: &Path) -> Outcome {
     if let Err(error) = link.take_down() {
         return failed(name, "is not to be taken down", &error);
     }
-    // Also when nobody waits any more: a dropped task must not leave it down.
-    let up = BringUp(&link);
-    tokio::time::sleep(DOWN_FOR).await;
-    std::mem::forget(up);
+    std::thread::sleep(DOWN_FOR);
     match link.bring_up() {
         Ok(()) => Outcome::Done { detail: format!("{name} was down for a second, and is up") },
         Err(error) => failed(name, "does not come up again", &error),
     }
 }
 
-/// Finishes what a crash cut off.
-pub fn observe(sys_root: &Path, name: &str, marks: &Path) -> Outcome {
-    let link = Link::new(sys_root, name, marks);
+fn finished(link: &Link, name: &str) -> Outcome {
     match link.is_ours_to_raise() {
         Ok(true) => match link.bring_up() {
             Ok(()) => Outcome::Done { detail: format!("{name} had been left down, and is up") },
@@ -49,16 +69,6 @@ pub fn observe(sys_root: &Path, name: &str, marks: &Path) -> Outcome {
         },
         Ok(false) => Outcome::Done { detail: format!("{name} is up; its finding tells") },
         Err(error) => failed(name, "is not to be read", &error),
-    }
-}
-
-struct BringUp<'l>(&'l Link);
-
-impl Drop for BringUp<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.bring_up() {
-            tracing::error!(%error, "a link stays down");
-        }
     }
 }
 
@@ -135,8 +145,8 @@ mod tests {
             bounce(self.folder.path(), "eth0", &self.folder.path().join("run")).await
         }
 
-        fn observe(&self) -> Outcome {
-            observe(self.folder.path(), "eth0", &self.folder.path().join("run"))
+        async fn observe(&self) -> Outcome {
+            observe(self.folder.path(), "eth0", &self.folder.path().join("run")).await
         }
     }
 
@@ -157,7 +167,7 @@ mod tests {
     async fn a_link_that_somebody_took_down_is_left_down() {
         let bench = Bench::new("0x1002\n");
         assert!(matches!(bench.bounce().await, Outcome::Lapsed { .. }));
-        assert!(matches!(bench.observe(), Outcome::Done { .. }));
+        assert!(matches!(bench.observe().await, Outcome::Done { .. }));
         assert_eq!(bench.flags(), "0x1002\n");
     }
 
@@ -165,15 +175,17 @@ mod tests {
     async fn nobody_who_stops_waiting_leaves_it_down() {
         let bench = Bench::new("0x1003\n");
         assert!(tokio::time::timeout(DOWN_FOR / 2, bench.bounce()).await.is_err());
-        assert_eq!(bench.flags(), "0x1003\n");
+        while bench.flags() != "0x1003\n" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
-    #[test]
-    fn what_a_crash_left_down_is_brought_up() {
+    #[tokio::test]
+    async fn what_a_crash_left_down_is_brought_up() {
         let bench = Bench::new("0x1003\n");
         let run = bench.folder.path().join("run");
         Link::new(bench.folder.path(), "eth0", &run).take_down().unwrap();
-        let Outcome::Done { detail } = bench.observe() else { panic!("it comes up") };
+        let Outcome::Done { detail } = bench.observe().await else { panic!("it comes up") };
         assert!(detail.contains("had been left down"), "{detail}");
         assert_eq!(bench.flags(), "0x1003\n");
     }

@@ -7,13 +7,13 @@
 //! file is cut only when it has no second name elsewhere and its folder's owner
 //! is its own.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, Stat, fallocate, fstat, fstatvfs,
-    openat, statat, unlinkat,
+    AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fallocate,
+    fstat, fstatvfs, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 use tokio::sync::oneshot;
@@ -73,7 +73,11 @@ impl Reclaimed {
 
     fn take(&mut self, config: &ReclaimConfig, now: SystemTime) {
         if let Err(error) = self.try_take(config, now) {
-            self.trouble.push(format!("{}: {error}", config.dir.display()));
+            let dir = config.dir.display();
+            self.trouble.push(match error {
+                Errno::LOOP => format!("{dir} goes through a symbolic link; name where it leads"),
+                error => format!("{dir}: {error}"),
+            });
         }
     }
 
@@ -148,6 +152,17 @@ impl ReclaimConfig {
     }
 }
 
+/// Part by part, and none of them a link.
+fn walked(dir: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut at = openat(CWD, "/", flags, Mode::empty())?;
+    for part in dir.components() {
+        if let Component::Normal(name) = part {
+            at = openat(&at, name, flags, Mode::empty())?;
+        }
+    }
+    Ok(at)
+}
+
 struct Folder {
     fd: OwnedFd,
     stat: Stat,
@@ -156,7 +171,14 @@ struct Folder {
 impl Folder {
     fn open(dir: &Path) -> Result<Self, Errno> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let fd = openat(CWD, dir, flags, Mode::empty())?;
+        // No part of the way may lead elsewhere: whoever owns one would choose what
+        // is removed.
+        let straight = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = match openat2(CWD, dir, flags, Mode::empty(), straight) {
+            // A kernel before 5.6.
+            Err(Errno::NOSYS) => walked(dir, flags)?,
+            opened => opened?,
+        };
         let stat = fstat(&fd)?;
         Ok(Self { fd, stat })
     }

@@ -23,8 +23,10 @@ const FINDINGS_KEPT: usize = 64;
 const REFUSED_FOR_GOOD_PAUSE_MS: u64 = 60_000;
 /// ... and twice as late each time, up to about an hour.
 const REFUSED_DOUBLINGS_MAX: u32 = 6;
+/// How a lapse's detail begins, as a refusal's does with the rule.
+const LAPSED: &str = "lapsed";
 /// What lapsed untouched is tried again so soon, doubling likewise.
-const LAPSED_PAUSE_MS: u64 = 5_000;
+const LAPSED_PAUSE_MS: u64 = 1_000;
 /// An undo that failed so often is a person's to do.
 const UNDO_FAILURES_MAX: u32 = 3;
 
@@ -354,7 +356,7 @@ impl Incident {
             (Outcome::Lapsed { detail }, _) => {
                 let pause_ms = LAPSED_PAUSE_MS << self.refusals.min(REFUSED_DOUBLINGS_MAX);
                 let refusals = self.refusals.saturating_add(1);
-                self.judge(Some(id), AttemptOutcome::Refused, detail);
+                self.judge(Some(id), AttemptOutcome::Refused, &format!("{LAPSED}: {detail}"));
                 self.look_anew();
                 self.refusals = refusals;
                 self.phase = Phase::Waiting {

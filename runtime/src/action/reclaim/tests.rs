@@ -157,6 +157,23 @@ fn what_lies_elsewhere_is_not_reached_through_the_folder() {
 }
 
 #[test]
+fn no_part_of_the_way_to_a_folder_leads_elsewhere() {
+    let shelf = Shelf::new();
+    shelf.file("old.log", 10, 100);
+    // Who owns `app` would have root remove what is not its own.
+    let app = shelf.folder.path().join("app");
+    symlink(shelf.folder.path(), &app).unwrap();
+    let config = ReclaimConfig { evict: Some("*.log".into()), ..shelf.config() };
+    let reclaimed = shelf.reclaim(&ReclaimConfig { dir: app.join("logs"), ..config.clone() });
+    assert!(reclaimed.trouble[0].contains("symbolic link; name where it"), "{reclaimed:?}");
+    assert_eq!(shelf.names(), ["old.log"]);
+
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    assert!(walked(&app.join("logs"), flags).is_err(), "an old kernel's way");
+    assert!(walked(&config.dir, flags).is_ok());
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_told() {
     let shelf = Shelf::new();
     let config =

@@ -11,7 +11,8 @@ use rustix::fs::{Access, access};
 
 use super::Check;
 use crate::config::Config;
-use crate::{source, workload};
+use crate::source;
+use crate::workload;
 
 /// What the kernel lets this process do.
 #[derive(Clone, Debug)]

@@ -259,6 +259,13 @@ impl IncidentMaker {
         self
     }
 
+    /// Of the latest attempt: why it stands as it does.
+    pub fn detail(mut self, detail: &str) -> Self {
+        let latest = self.0.attempts.last_mut().expect("an attempt comes before its detail");
+        detail.clone_into(&mut latest.detail);
+        self
+    }
+
     pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.facts.push((name.to_owned(), value.into()));
         self
