@@ -4,6 +4,7 @@
 //! asked for goes to standard output, everything else to standard error.
 
 mod args;
+mod author;
 mod client;
 #[cfg(feature = "docs")]
 pub mod docs;
@@ -134,6 +135,7 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             let plugins: Vec<PluginView> = read(&text)?;
             out.show(*face, &text, |page| list::plugins(page, &plugins))?;
         }
+        Verb::Plugin { args } => return Err(author::hand_over(args)),
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);

@@ -4,6 +4,7 @@
 //! programs that are shipped or demonstrated, started as anybody would start
 //! them. `cargo xtask test` builds what they need.
 
+mod author;
 mod benign;
 mod box_mended;
 mod bus;

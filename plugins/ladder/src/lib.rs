@@ -22,9 +22,9 @@ pub use config::Config;
 use config::{Step, to_ms};
 use rung::Rung;
 
-/// While nothing is wrong that could be named.
 /// Longest between two looks at what is not ours to repair.
 const EXTERNAL_WAIT_MS_MAX: u64 = 600_000;
+/// While nothing is wrong that could be named.
 const QUIET_WAIT_MS: u64 = 5_000;
 
 pub struct Ladder {

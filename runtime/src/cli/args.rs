@@ -2,6 +2,7 @@
 //!
 //! Invariant: a verb's help is its documentation; every verb but `run` has a [`Face`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,6 +92,14 @@ pub(super) enum Verb {
     },
     /// Detectors and healers.
     Plugins(Face),
+    /// The plugin author's tool, homeostat-plugin: new, build, check, replay, package.
+    ///
+    /// A program of its own, beside this one or on the PATH: no box needs it.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Plugin {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The journal, a record per line; by default its newest 100.
     Events {
         /// Go on as it grows.

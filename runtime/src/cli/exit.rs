@@ -61,6 +61,10 @@ pub enum Failure {
         "wanted an answer of this version, found another: {0}\n    are daemon and command of the same version? see `homeostat --version` and `homeostat status --json`"
     )]
     Foreign(String),
+    #[error(
+        "wanted {tool} beside homeostat or on the PATH, found none: {why}\n    it is for who writes plugins, and no box needs it: install it where you write them"
+    )]
+    NoTool { tool: &'static str, why: std::io::Error },
     #[error("cannot write the answer: {0}")]
     Output(std::io::Error),
 }

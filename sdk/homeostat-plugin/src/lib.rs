@@ -13,4 +13,5 @@ pub mod key;
 pub mod pack;
 pub mod player;
 pub mod project;
+pub mod scaffold;
 pub mod wasm;

@@ -16,6 +16,7 @@ use homeostat::trust::Keyring;
 use homeostat_plugin::contract::Faces;
 use homeostat_plugin::key::Publisher;
 use homeostat_plugin::project::Project;
+use homeostat_plugin::scaffold::{self, Kind};
 use homeostat_plugin::{pack, wasm};
 
 #[derive(Parser)]
@@ -31,6 +32,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a crate to begin with: a plugin, its test and a recording
+    #[command(after_help = "Example:\n  homeostat plugin new too-hot --kind detector")]
+    New {
+        /// Lower-case letters, digits and dashes
+        name: String,
+        #[arg(long, value_enum, default_value = "detector")]
+        kind: Kind,
+        /// Folder that the crate's own is made in
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
     /// Build the component
     Build {
         #[command(flatten)]
@@ -117,6 +129,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::New { name, kind, dir } => new(&dir, &name, kind),
         Command::Build { at, out } => build(&at, out),
         Command::Check(at) => check(&at),
         Command::Replay { at, engine, recordings } => replay(&at, &engine, &recordings),
@@ -124,6 +137,16 @@ fn run(command: Command) -> Result<()> {
         Command::Keygen { name, out, json } => keygen(&name, &out, json),
         Command::Inspect { file, public, json } => inspect(&file, public.as_deref(), json),
     }
+}
+
+fn new(dir: &Path, name: &str, kind: Kind) -> Result<()> {
+    let made = scaffold::create(dir, name, kind)?;
+    let dir = made.display();
+    println!("{dir}: write {dir}/src/lib.rs where it says THE ONE FUNCTION TO WRITE, then");
+    println!("  cd {dir}");
+    println!("  cargo test                          # plain, without Wasm or a daemon");
+    println!("  homeostat plugin check              # the component: imports, exports, size");
+    Ok(())
 }
 
 fn build(at: &At, out: Option<PathBuf>) -> Result<()> {
