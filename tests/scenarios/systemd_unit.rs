@@ -377,3 +377,31 @@ fn a_unit_that_what_it_needs_took_along_is_started_again_and_nobodys_word() {
     assert!(!desired, "{}", journal::show(&records));
     story.check();
 }
+
+#[test]
+fn a_crash_is_seen_after_systemd_was_executed_anew() {
+    let Some(story) = Story::raise("") else { return };
+    story.until_watched();
+    story.systemd.does(&["daemon-reexec"]);
+    // Another systemd, which knows the unit: the box has to find it again.
+    story.house.until_looked("liveness");
+    let before = story.house.now();
+    story.house.server("digits").breaks(Fault::Crash);
+    story.house.until_healed("digits", before);
+    assert_eq!(story.house.server("digits").starts().len(), 2);
+    story.check();
+}
+
+#[test]
+fn a_persons_stop_is_theirs_though_what_the_unit_needs_has_done_its_work() {
+    let needs = "\n[Unit]\nRequires=migrate.service\nAfter=migrate.service";
+    let needed = [("migrate.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")];
+    let Some(story) = Story::raise_beside(needs, &needed) else { return };
+    story.until_watched();
+    story.systemd.does(&["stop", UNIT]);
+    story.house.until_view("the box to take the hint", |view| {
+        (!view.workloads.first()?.desired_running).then_some(())
+    });
+    assert_eq!(story.house.server("digits").starts().len(), 1);
+    story.check();
+}

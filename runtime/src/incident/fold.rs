@@ -334,8 +334,10 @@ impl Incident {
         match (outcome, is_undo) {
             (Outcome::Done { .. }, true) => self.undo = None,
             (Outcome::Failed { .. }, _) => self.undo_is_due(is_undo),
-            // Nothing was done that could be taken back.
-            (Outcome::Lapsed { .. }, false) => self.undo = None,
+            // Nothing was done that could be taken back; what is due is another's.
+            (Outcome::Lapsed { .. }, false) => {
+                self.undo = self.undo.take().filter(|undo| undo.due);
+            }
             _ => {}
         }
         match (outcome, proof) {

@@ -206,12 +206,14 @@ impl Unit {
             let Some(found) = self.who_did_it(&mut now).await? else { return Ok(()) };
             who = found;
         }
+        let by_others = who == Who::Others || (who == Who::Unwatched && now.was_told_to_stop());
         if let Some(manager) = &self.manager
-            && who == Who::Others
+            && by_others
             && self.kept.running
             && !now.is_up()
         {
-            who = manager.whose_stop().await?;
+            let whose = manager.whose_stop().await?;
+            who = if whose == Who::Others { who } else { whose };
         }
         let before = self.kept.clone();
         for told in self.kept.take(&now, who) {
@@ -373,13 +375,15 @@ impl Unit {
                 signal = next_signal(self.manager.as_mut()) => signal,
                 () = sleep_until(deadline) => Some(Signal::Changed),
             };
-            let mut who = Who::We;
+            let mut gave_way = false;
             let over = match signal {
                 None => {
                     self.lose("its connection is closed");
                     return Err(self.error("systemd is gone"));
                 }
                 Some(Signal::JobRemoved { job: removed, result: how }) if removed == job => {
+                    // Another took its place: what comes of that is not ours.
+                    gave_way = how == "canceled";
                     result = format!("is {how}");
                     true
                 }
@@ -389,16 +393,20 @@ impl Unit {
                 }
                 // Somebody else's word comes before ours, unless ours took its place.
                 Some(Signal::JobRemoved { job: removed, result: how }) => {
-                    let others = self.others.remove(&removed) && how != "canceled";
-                    if others {
-                        who = Who::Others;
-                        result = "gave way to somebody else's word".to_owned();
-                    }
-                    others || Instant::now() >= deadline
+                    gave_way = self.others.remove(&removed) && how != "canceled";
+                    gave_way || Instant::now() >= deadline
                 }
                 Some(Signal::Changed) => Instant::now() >= deadline,
             };
-            self.look_now(who).await?;
+            if gave_way {
+                self.look_now(Who::Others).await?;
+                return Err(self.error("somebody else's word about it came first"));
+            }
+            // What a job of others makes of it is looked at when that is over.
+            if !over && !self.others.is_empty() {
+                continue;
+            }
+            self.look_now(Who::We).await?;
             if over || self.state.as_ref().is_some_and(&done) {
                 return Ok(result);
             }

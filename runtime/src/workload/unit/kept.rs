@@ -84,7 +84,7 @@ impl UnitState {
     /// Whether it ended because it was told to: it was on its way down before its
     /// main process was gone. One that ended well and is needed by nobody is
     /// unloaded, and says nothing more.
-    fn was_told_to_stop(&self) -> bool {
+    pub fn was_told_to_stop(&self) -> bool {
         self.result == "success"
             && (self.invocation.is_empty() || self.left_active_us < self.main_exited_us)
     }

@@ -24,6 +24,10 @@ const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// A busy manager answers in milliseconds; one that hangs is no manager.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Two units that go down within this went down together.
+const TOGETHER_US: u64 = 15_000_000;
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
 /// What a unit names by these takes it along when it is stopped.
 const TAKEN_ALONG_BY: [&str; 4] = ["BindsTo", "PartOf", "Requires", "Requisite"];
 /// Signals that wait while a call is answered.
@@ -54,6 +58,8 @@ pub struct Manager {
     path: OwnedObjectPath,
     jobs: MessageStream,
     changes: MessageStream,
+    /// systemd's name changes hands: it was executed anew.
+    owners: MessageStream,
 }
 
 /// What happened to the unit.
@@ -107,8 +113,14 @@ impl Manager {
         let builder = zbus::connection::Builder::address(address);
         let connection = builder.method_timeout(ANSWER_WITHIN).build().await?;
         let call = |member: &'static str| (Some(NAME), PATH, Some(MANAGER), member);
-        let (bus, at) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
-        let owner = connection.call_method(Some(bus), at, Some(bus), "GetNameOwner", &(NAME,));
+        let max = NonZeroUsize::new(SIGNALS_MAX);
+        // Before the owner is asked for, or a change in between would be missed.
+        let owners = format!(
+            "type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',arg0='{NAME}'"
+        );
+        let owners = MessageStream::for_match_rule(owners.as_str(), &connection, max).await?;
+        let owner =
+            connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "GetNameOwner", &(NAME,));
         let owner: String = owner.await?.body().deserialize()?;
         let (to, path, interface, member) = call("LoadUnit");
         let loaded = connection.call_method(to, path, interface, member, &(unit,)).await?;
@@ -116,14 +128,17 @@ impl Manager {
         let rule = |path: &str, interface: &str| {
             format!("type='signal',sender='{owner}',path='{path}',interface='{interface}'")
         };
-        let max = NonZeroUsize::new(SIGNALS_MAX);
         let jobs = rule(PATH, MANAGER);
         let jobs = MessageStream::for_match_rule(jobs.as_str(), &connection, max).await?;
         let changes = rule(path.as_str(), PROPERTIES);
         let changes = MessageStream::for_match_rule(changes.as_str(), &connection, max).await?;
+        // It stays loaded, and with it what it needs: how it ended is not forgotten
+        // as soon as it has. Who may not ask for that does without.
+        let (to, at, interface, member) = call("RefUnit");
+        let _ = connection.call_method(to, at, interface, member, &(unit,)).await;
         let (to, at, interface, member) = call("Subscribe");
         connection.call_method(to, at, interface, member, &()).await?;
-        Ok(Self { connection, owner, unit: unit.to_owned(), path, jobs, changes })
+        Ok(Self { connection, owner, unit: unit.to_owned(), path, jobs, changes, owners })
     }
 
     /// Gives the job back that does it.
@@ -192,11 +207,15 @@ impl Manager {
             return Ok(Who::Shutdown);
         }
         let unit = self.properties(UNIT).await?;
+        let left_us = |it: &Properties| it.long("ActiveExitTimestampMonotonic").unwrap_or(0);
         for needed in TAKEN_ALONG_BY.iter().flat_map(|name| unit.texts(name)) {
             let path = self.call("LoadUnit", &(needed.as_str(),)).await?;
             let path: OwnedObjectPath = path.body().deserialize()?;
             let it = self.properties_at(path.as_str(), UNIT).await?;
-            if it.text("ActiveState") != "active" || it.job().is_some_and(|job| job > 0) {
+            let is_up = ["active", "reloading", "refreshing"].contains(&&*it.text("ActiveState"));
+            // One that had done its work long before took nothing along.
+            let together = left_us(&it) > 0 && left_us(&it).abs_diff(left_us(&unit)) < TOGETHER_US;
+            if !is_up && (together || it.job().is_some_and(|job| job > 0)) {
                 return Ok(Who::Dependency);
             }
         }
@@ -213,8 +232,8 @@ impl Manager {
         Ok(Properties(answer.body().deserialize()?))
     }
 
-    /// The next thing that happens; none when the connection is lost. May be
-    /// dropped at any time without losing anything.
+    /// The next thing that happens; none when the connection is lost, or systemd
+    /// is another. May be dropped at any time without losing anything.
     pub async fn next(&mut self) -> Option<Signal> {
         loop {
             // Jobs first: who wanted a change is known before the change is seen.
@@ -222,6 +241,15 @@ impl Manager {
                 biased;
                 message = next(&mut self.jobs) => message,
                 message = next(&mut self.changes) => message,
+                message = next(&mut self.owners) => {
+                    let by_the_bus = |it: &Message| {
+                        it.header().sender().is_some_and(|sender| sender.as_str() == BUS)
+                    };
+                    match message?.ok()? {
+                        message if by_the_bus(&message) => return None,
+                        _ => continue,
+                    }
+                }
             };
             if let Some(signal) = self.read(&message?.ok()?) {
                 return Some(signal);

@@ -174,7 +174,9 @@ fn an_undo_that_has_to_wait_lets_a_healer_be_asked_after_ten_minutes() {
     });
     assert_eq!(world.after(HELD_MS_MAX - 1).asked.len(), asked);
     assert_eq!(world.after(1).asked.len(), asked + 1, "a person may be told");
-    world.decide(Decision::Wait { ms: 1_000, why: "not now".into() });
+    // What it does meanwhile, and what comes of that, is another matter.
+    let lapsed = world.act(Outcome::Lapsed { detail: "the line runs".into() });
+    assert_eq!(world.outcome(lapsed), AttemptOutcome::Refused);
     world.stands = None;
     world.now += 1_000;
     assert_eq!(world.next(), Some(Step::Undo { incident }), "and first it is taken back");
