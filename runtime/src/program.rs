@@ -198,7 +198,10 @@ impl Running {
             }
             let ready = |fd: &PollFd| !fd.revents().is_empty();
             let (exited, cancelled) = (ready(&fds[0]), ready(&fds[1]));
-            // Before it exited it wrote what it had to say.
+            // Before it exited it wrote what it had to say, and that is kept.
+            if !exited {
+                self.output.trim();
+            }
             self.output.drain();
             if exited {
                 return Ok(End::Exited);
@@ -250,15 +253,18 @@ impl Output {
         Ok(end)
     }
 
-    /// Takes what is there now, but no more than a pipe holds: a command that
-    /// writes without end must not keep us from looking at the clock.
-    fn drain(&mut self) {
+    /// Empties a file that has grown too long; who appends goes on at the new end.
+    fn trim(&self) {
         if let Some(file) = &self.file
             && file.metadata().is_ok_and(|it| it.len() > KEPT_BYTES_MAX)
         {
-            // Who appends goes on at the new end.
             let _ = file.set_len(0);
         }
+    }
+
+    /// Takes what is there now, but no more than a pipe holds: a command that
+    /// writes without end must not keep us from looking at the clock.
+    fn drain(&mut self) {
         let kept = &mut self.kept;
         self.pipes.retain_mut(|pipe| {
             let mut chunk = [0; 4096];
@@ -354,5 +360,19 @@ mod tests {
         let ended = program.outlives(file).run(Duration::from_secs(30)).await.unwrap();
         assert!(ended.output.ends_with(b"\nthe last\n") && ended.output.len() < 100);
         assert!(std::fs::metadata(&output).unwrap().len() < 100);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_command_that_wrote_much_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("output");
+        let file = File::options().create(true).append(true).read(true).open(&output).unwrap();
+        let (_stop, alive) = watch::channel(false);
+        let script = "head -c 2000000 /dev/zero; echo; echo the reason; exit 4";
+        let words = ["/bin/sh", "-c", script].map(str::to_owned);
+        let program = Program::new(&words, &BTreeMap::new(), Heard::OutputAndErrors, &alive);
+        let ended = program.outlives(file).run(Duration::from_secs(30)).await.unwrap();
+        assert!(ended.output.ends_with(b"\nthe reason\n"));
+        assert!(ended.output.len() <= OUTPUT_BYTES_MAX);
     }
 }

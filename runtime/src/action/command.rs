@@ -239,6 +239,8 @@ fn told(ended: &Ended) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
     use crate::model::Value;
 
@@ -375,10 +377,12 @@ mod tests {
         let bench = Bench::new(config(&["/bin/true"]), vec![]);
         let order = bench.order("command.resize");
         let lock = bench.commands.lock(order.attempt).unwrap();
-        // A script and what it runs: both have its standard input.
-        let script = ["-c", "/bin/sleep 600; /bin/true"];
-        let mut left =
-            std::process::Command::new("/bin/sh").args(script).stdin(lock).spawn().unwrap();
+        // Neither the shell nor what it runs has it as standard input any more.
+        let script = ["-c", "/bin/sleep 600 </dev/null; /bin/true"];
+        // In one breath: a command that lives on holds the lock as well.
+        let left =
+            std::process::Command::new("/bin/sh").args(script).stdin(lock).process_group(0).spawn();
+        let mut left = left.unwrap();
         let limit = Duration::from_millis(300);
         let outcome = bench.commands.observe(order, limit).await;
         assert_eq!(detail(&outcome), ("failed", "it was killed: it ran for 300 ms more"));

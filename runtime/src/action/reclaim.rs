@@ -75,7 +75,9 @@ impl Reclaimed {
         if let Err(error) = self.try_take(config, now) {
             let dir = config.dir.display();
             self.trouble.push(match error {
-                Errno::LOOP => format!("{dir} goes through a symbolic link; name where it leads"),
+                Errno::LOOP | Errno::NOTDIR => format!(
+                    "{dir} is no folder, or goes through a symbolic link; name where it leads"
+                ),
                 error => format!("{dir}: {error}"),
             });
         }
