@@ -73,6 +73,14 @@ pub fn boottime_ms() -> u64 {
         + slept_ms()
 }
 
+/// A number of a name's own, for moments that are not to be one: FNV-1a (RFC 9923)
+/// spreads short names well, and needs no crate.
+pub fn spread(name: impl AsRef<str>) -> u64 {
+    name.as_ref().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// This boot's id, as the kernel gives it.
 pub fn boot_id() -> std::io::Result<String> {
     // No test can boot the machine it runs on; it says that it did.

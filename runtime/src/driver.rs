@@ -199,7 +199,7 @@ impl Driver {
             self.reopen_stuck(|_| true, "the box booted");
         }
         if ran.is_some() && ran != self.memory.ran {
-            self.reopen_what_was_refused();
+            self.reopen_what_rests();
         }
         for unseen in self.memory.incidents.unknown_attempts() {
             self.out.executor.observe(unseen);

@@ -13,6 +13,7 @@
 //! state only by being written down first.
 
 mod fold;
+mod life;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

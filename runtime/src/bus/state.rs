@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::model::Condition;
 
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -78,11 +79,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(client_id: &str) -> Self {
-        // FNV-1a (RFC 9923).
-        let seed = client_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        Self { pause: PAUSE_MIN, seed }
+        Self { pause: PAUSE_MIN, seed: clock::spread(client_id) }
     }
 
     /// The pause after a connection that held so long.

@@ -17,14 +17,18 @@ pub fn keep(slot: SharedSlot, mut durable: watch::Receiver<Durable>) {
         let mut repair = interval(REPAIR_EVERY);
         let condition = slot.condition();
         loop {
-            tokio::select! {
-                changed = durable.changed() => if changed.is_err() { return },
-                _ = repair.tick() => if condition.borrow().is_none() { continue },
-            }
-            let seq = durable.borrow_and_update().seq;
-            if condition.borrow().is_none() && !slot.is_near(seq) {
+            let is_due = tokio::select! {
+                changed = durable.changed() => match changed {
+                    Ok(()) => slot.is_near(durable.borrow_and_update().seq),
+                    Err(_) => return,
+                },
+                // Not at each commit: a disk that refuses is not asked all the time.
+                _ = repair.tick() => condition.borrow().is_some(),
+            };
+            if !is_due {
                 continue;
             }
+            let seq = durable.borrow().seq;
             let slot = slot.clone();
             let raise = move || slot.update(|floors| floors.keep_above(seq));
             if let Ok(Err(error)) = tokio::task::spawn_blocking(raise).await {

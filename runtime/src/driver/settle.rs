@@ -105,16 +105,11 @@ impl Driver {
         }
     }
 
-    /// What was stuck or refused under another configuration, or another version,
-    /// may be another matter under this one.
-    pub(super) fn reopen_what_was_refused(&mut self) {
-        let refused = |it: &Incident| match it.phase {
-            Phase::Stuck { .. } => true,
-            // A healer that waits for days may not have to.
-            Phase::Waiting { .. } => true,
-            _ => false,
-        };
-        self.reopen(refused, "the configuration, or the version, is another one");
+    /// What was stuck, refused or waited for under another configuration, or another
+    /// version, may be another matter under this one.
+    pub(super) fn reopen_what_rests(&mut self) {
+        let rests = |it: &Incident| matches!(it.phase, Phase::Stuck { .. } | Phase::Waiting { .. });
+        self.reopen(rests, "the configuration, or the version, is another one");
     }
 }
 

@@ -23,7 +23,7 @@ use super::outlet::{Open, Outlet};
 use super::read::Said;
 use super::series::{Registry, Values};
 use super::{ProbeResult, ended};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{ProbeConfig, ProbeKind};
 use crate::model::{Batch, SeriesId, TargetId};
 
@@ -133,11 +133,7 @@ impl Probe {
 
     /// The same for the same probe each time, so that a recording can be compared.
     fn jitter(&self) -> Duration {
-        let name = [self.target.as_str(), self.config.name.as_str()].join("/");
-        // FNV-1a (RFC 9923): spreads short names well, and needs no crate.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = clock::spread([self.target.as_str(), self.config.name.as_str()].join("/"));
         let span = self.period().min(JITTER_MAX).as_millis() as u64;
         Duration::from_millis(hash % span)
     }

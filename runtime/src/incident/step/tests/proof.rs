@@ -153,17 +153,25 @@ fn an_undo_that_failed_or_lapsed_is_due_still_and_after_three_failures_a_persons
     assert_eq!((world.phase(), world.asked.len()), ("deciding", asked + 1));
 }
 
-#[test]
-fn an_undo_that_has_to_wait_lets_a_healer_be_asked_after_ten_minutes() {
+/// An action failed its proof, and nothing was done about that yet.
+fn with_an_undo_due() -> (World, IncidentId, Undo) {
     let mut world = World::new();
     world.raise("probe.slow", &a());
     let terms = Terms { proof: Proof::Cleared, settle_ms: 0, undo: true, ..Terms::RESTART };
     acts(&mut world, terms);
-    let (incident, asked) = (world.asked[0].0, world.asked.len());
+    let incident = world.asked[0].0;
     world.now += 1;
     let Some(Step::Write(failed)) = world.next() else { panic!("its proof has failed") };
     world.write(failed);
+    assert_eq!(world.next(), Some(Step::Undo { incident }));
     let undo = world.incidents.get(incident).and_then(|it| it.undo.clone()).expect("it is due");
+    (world, incident, undo)
+}
+
+#[test]
+fn an_undo_that_has_to_wait_lets_a_healer_be_asked_after_ten_minutes() {
+    let (mut world, incident, undo) = with_an_undo_due();
+    let asked = world.asked.len();
     world.stands = Some(Rule::Interlock);
     let detail = "the line runs".into();
     world.write(Event::Refused {
@@ -184,16 +192,8 @@ fn an_undo_that_has_to_wait_lets_a_healer_be_asked_after_ten_minutes() {
 
 #[test]
 fn an_undo_that_will_never_pass_keeps_nobody_from_being_asked() {
-    let mut world = World::new();
-    world.raise("probe.slow", &a());
-    let terms = Terms { proof: Proof::Cleared, settle_ms: 0, undo: true, ..Terms::RESTART };
-    acts(&mut world, terms);
-    let (incident, asked) = (world.asked[0].0, world.asked.len());
-    world.now += 1;
-    let Some(Step::Write(failed)) = world.next() else { panic!("its proof has failed") };
-    world.write(failed);
-    assert_eq!(world.next(), Some(Step::Undo { incident }));
-    let undo = world.incidents.get(incident).and_then(|it| it.undo.clone()).expect("it is due");
+    let (mut world, incident, undo) = with_an_undo_due();
+    let asked = world.asked.len();
     let refusal =
         |retry_age_ms| Refusal { rule: Rule::Catalogue, detail: String::new(), retry_age_ms };
     for (retry_age_ms, next) in [(Some(world.now), Some(Step::Undo { incident })), (None, None)] {
