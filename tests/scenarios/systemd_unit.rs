@@ -278,7 +278,7 @@ fn what_somebody_does_to_a_unit_through_systemd_is_their_word() {
                 if *running == wanted)
         })
     };
-    assert!(by_others(false) && by_others(true));
+    assert!(by_others(false) && by_others(true), "{}", journal::show(&after));
     story.check();
 }
 

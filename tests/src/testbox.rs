@@ -228,9 +228,16 @@ impl TestBox {
         self.view().journal_seq
     }
 
-    /// The journal as the daemon gives it, whole.
+    /// The journal as the daemon gives it, whole, with all that it had written
+    /// down when it was asked. Only what is durable is given, and what was seen to
+    /// happen may be durable a moment later; a disk that refuses is not waited for.
     #[track_caller]
     pub fn journal(&self) -> Vec<Record> {
+        let written = self.now();
+        self.until_view("the journal to be durable", |view| {
+            let failing = view.conditions.iter().any(|it| it.name == "store.failing");
+            (view.journal_durable >= written || failing).then_some(())
+        });
         self.client.journal().unwrap_or_else(|error| {
             panic!("no journal: {error}; its log:\n{}", daemon::tail(&self.log()))
         })
