@@ -8,6 +8,9 @@
 //! GET  /v1/incidents/ID        the story of one
 //! GET  /v1/plugins
 //! GET  /v1/events?from=SEQ&follow=1   records, a JSON text per line
+//! GET  /v1/recording?series=SELECTOR&target=SELECTOR&last_ms=N&follow=1
+//!                              what came in, as lines of a recording
+//! GET  /v1/incidents/ID/recording     what led to an incident, likewise
 //! POST /v1/commands            a command; answers when the driver did
 //! ```
 //!
@@ -22,6 +25,7 @@ mod answer;
 mod connection;
 mod event;
 mod history;
+mod recording;
 mod route;
 mod socket;
 #[cfg(test)]
@@ -36,6 +40,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::ApiConfig;
 use crate::model::{Seq, View};
+use crate::recording::{Shelf, Tape};
 
 pub use crate::driver::Request;
 pub use answer::{Done, Refusal};
@@ -48,6 +53,9 @@ pub struct Outlets {
     /// The newest durable record; no later one is shown.
     pub durable: watch::Receiver<Seq>,
     pub commands: mpsc::Sender<Request>,
+    /// What comes in, and what led to incidents.
+    pub tape: Tape,
+    pub shelf: Shelf,
 }
 
 #[derive(Debug, thiserror::Error)]

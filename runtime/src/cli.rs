@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 mod list;
 mod page;
+mod record;
 mod show;
 mod status;
 #[cfg(test)]
@@ -135,6 +136,7 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             let plugins: Vec<PluginView> = read(&text)?;
             out.show(*face, &text, |page| list::plugins(page, &plugins))?;
         }
+        Verb::Record(wanted) => record::record(&client()?, wanted, out)?,
         Verb::Plugin { args } => return Err(author::hand_over(args)),
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Config(ConfigVerb::Check { file: named, face }) => {

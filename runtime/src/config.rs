@@ -76,6 +76,7 @@ pub struct Config {
     /// Every action of this box.
     pub catalogue: Arc<Catalogue>,
     pub drill: DrillConfig,
+    pub recording: RecordingConfig,
     pub systemd: SystemdConfig,
     /// Where secrets lie; [`Config::reveal`] reads them.
     pub secrets: Vec<SecretConfig>,
@@ -555,6 +556,19 @@ pub struct RebootConfig {
 pub struct SystemdConfig {
     /// D-Bus address of the bus that it is on.
     pub address: String,
+}
+
+/// What came in, kept for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingConfig {
+    /// What is older is let go.
+    pub keep_ms: u64,
+    /// Ceiling of what is held in memory, in bytes.
+    pub memory_max_bytes: u64,
+    /// Incidents whose recording is kept; 0 keeps none.
+    pub incidents_max: usize,
+    /// Ceiling of their files together, in bytes.
+    pub disk_max_bytes: u64,
 }
 
 /// Faults that an operator may stage.

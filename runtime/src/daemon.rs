@@ -9,6 +9,7 @@ mod boot;
 mod floor;
 mod history;
 mod plugins;
+mod recordings;
 mod systemd;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::driver::{Driver, Inlets, Left, Outlets, Start};
 use crate::heap;
 use crate::model::{Condition, View};
 use crate::plugin;
+use crate::recording::{Shelf, Tape};
 use crate::secret::Redactor;
 use crate::source::Sources;
 use crate::store::SharedSlot;
@@ -98,6 +100,9 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
     let sources = Sources::new(&config.source, workload, external, bus.as_mut());
     let bus = bus.map(|bus| bus.start(clock.clone()));
     let series = sources.series().to_vec();
+    let (tape, openings) = Tape::new(&config.recording, &series);
+    let shelf = Shelf::new(&config.paths.state, &config.identity.name, &config.recording);
+    recordings::keep(shelf.clone(), tape.clone(), openings);
     let (source_events, sources_in) = mpsc::channel(WAITING_MAX);
     let source_control = sources.run(clock.clone(), workloads.snapshot(), source_events);
 
@@ -147,6 +152,8 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
             history: Arc::new(history::Told(store.reader())),
             durable: history::durable_seq(durable.clone()),
             commands,
+            tape: tape.clone(),
+            shelf,
         },
     )?;
 
@@ -176,6 +183,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
             .chain(bus.as_ref().map(Link::condition))
             .collect(),
         workloads,
+        tape,
         view,
         leave,
         rounds,

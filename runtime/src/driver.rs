@@ -42,6 +42,7 @@ use crate::model::{
     TargetId, Value, View,
 };
 use crate::plugin::{Detector, PluginEvent};
+use crate::recording::Tape;
 use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
@@ -63,6 +64,7 @@ pub struct Outlets {
     pub executor: Executor,
     pub sources: SourceControl,
     pub workloads: Workloads,
+    pub tape: Tape,
     /// What other rooms have to say, for as long as it is so.
     pub conditions: Vec<watch::Receiver<Option<Condition>>>,
     pub view: watch::Sender<Arc<View>>,
@@ -195,6 +197,9 @@ impl Driver {
         self.write(Event::DaemonStarted { birth: self.birth, version, mode, configuration });
         self.drop_findings_of_nobody();
         self.look_at_leave();
+        for mark in self.standing_marks() {
+            self.out.tape.mark(self.redactor.value(mark));
+        }
         if new_boot {
             self.reopen_stuck(|_| true, "the box booted");
         }
@@ -230,6 +235,7 @@ impl Driver {
         self.look_at_workloads();
         match input {
             Input::Source(SourceEvent::Batch(batch)) => {
+                self.out.tape.batch(&batch);
                 for detecting in self.detectors.values_mut() {
                     detecting.feed.batch(&batch);
                 }
@@ -338,6 +344,7 @@ impl Driver {
     /// Tells the detectors that judge `target` what we did or learnt.
     fn mark(&mut self, target: TargetId, what: &str, attrs: crate::model::Attrs) {
         let mark = Mark { target, age_ms: self.clock.age_ms(), what: what.into(), attrs };
+        self.out.tape.mark(self.redactor.value(mark.clone()));
         for detecting in self.detectors.values_mut() {
             detecting.take_mark(&mark);
         }

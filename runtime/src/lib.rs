@@ -19,6 +19,7 @@ pub mod model;
 pub mod plugin;
 pub mod program;
 pub mod reconcile;
+pub mod recording;
 pub mod secret;
 pub mod source;
 pub mod store;

@@ -31,6 +31,9 @@ pub struct Story {
     pub chapters: Vec<Chapter>,
     /// Chapters left out of the middle.
     pub left_out: usize,
+    /// Size of the recording of what led to it, where one is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,7 +166,8 @@ pub fn tell(incident: IncidentId, records: &[Record], now: Instant) -> Option<St
         chapters.drain(CHAPTERS_FIRST..CHAPTERS_FIRST + left_out);
     }
     let phase = teller.phase.to_owned();
-    Some(Story { incident, now, opening: teller.opening, phase, chapters, left_out })
+    let opening = teller.opening;
+    Some(Story { incident, now, opening, phase, chapters, left_out, recording_bytes: None })
 }
 
 #[cfg(test)]

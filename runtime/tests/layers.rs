@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["driver", "reconcile"],
     &["source", "plugin", "action"],
     &["bus", "workload"],
-    &["store"],
+    &["recording", "store"],
     &["incident", "guard", "trust", "story"],
     &["config"],
     &["http", "program"],

@@ -35,6 +35,7 @@ mod operator_command;
 mod ordinary_user;
 mod package_refused;
 mod plugin_misbehaves;
+mod recording;
 mod relapse;
 mod secret;
 mod shim_killed;

@@ -358,6 +358,7 @@ fn write_the_golden_recordings() {
     let header = Header {
         homeostat_recording: VERSION,
         plugin: "ladder".into(),
+        box_name: String::new(),
         about: "digits is gone: five restarts, a notification, the end".into(),
         config: json!({"notify": "pager"}),
         series: vec![],
@@ -383,6 +384,7 @@ fn write_the_golden_recordings() {
     let header = Header {
         homeostat_recording: VERSION,
         plugin: "ladder".into(),
+        box_name: String::new(),
         about: "what is built in for each kind".into(),
         config: json!({"notify": "pager", "external_notify_s": 60}),
         series: vec![],

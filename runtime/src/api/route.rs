@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, Answer};
 use super::connection::Leash;
-use super::{Outlets, Request, event, history};
+use super::{Outlets, Request, event, history, recording};
 use crate::model::{Command, CommandError, IncidentId};
 use crate::story;
 
@@ -75,14 +75,15 @@ async fn route(
     let view = || desk.outlets.view.borrow().clone();
     let wanted = if path == "/v1/commands" { Method::POST } else { Method::GET };
     let known = match path.strip_prefix("/v1/") {
-        Some("status" | "incidents" | "plugins" | "events" | "commands") => true,
+        Some("status" | "incidents" | "plugins" | "events" | "recording" | "commands") => true,
         Some(rest) => rest.starts_with("incidents/"),
         None => false,
     };
     if !known {
         let text = format!(
             "nothing is at {path}; there are /v1/status, /v1/incidents, /v1/incidents/ID, \
-             /v1/plugins, /v1/events and POST /v1/commands"
+             /v1/incidents/ID/recording, /v1/plugins, /v1/events, /v1/recording and \
+             POST /v1/commands"
         );
         return answer::refusal(StatusCode::NOT_FOUND, "no-such-path", text);
     }
@@ -94,8 +95,15 @@ async fn route(
         "/v1/incidents" => answer::json(StatusCode::OK, &view().incidents),
         "/v1/plugins" => answer::json(StatusCode::OK, &view().plugins),
         "/v1/events" => event::answer(desk, leash, request.uri().query().unwrap_or("")),
+        "/v1/recording" => recording::answer(desk, leash, request.uri().query().unwrap_or("")),
         "/v1/commands" => command(desk, caller, request).await,
-        incident => tell_incident(desk, incident.trim_start_matches("/v1/incidents/")).await,
+        incident => {
+            let incident = incident.trim_start_matches("/v1/incidents/");
+            match incident.strip_suffix("/recording") {
+                Some(incident) => recording::of_incident(desk, leash, incident),
+                None => tell_incident(desk, incident).await,
+            }
+        }
     }
 }
 
@@ -120,6 +128,7 @@ async fn tell_incident(desk: &Desk, id: &str) -> Answer {
         // The driver knows the phase better than the records do: it also waits.
         story.phase.clone_from(&incident.phase);
     }
+    story.recording_bytes = desk.outlets.shelf.size(id);
     answer::json(StatusCode::OK, &story)
 }
 

@@ -11,9 +11,11 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::RecordingConfig;
 use crate::model::view::IncidentView;
 use crate::model::{
-    Command, CommandError, Event, Finding, IncidentId, Instant, Mode, Record, Sighting, TargetId,
+    Command, CommandError, Event, Finding, IncidentId, Instant, Mode, Record, Series, Sighting,
+    TargetId,
 };
 use crate::story::{Passage, Story};
 
@@ -76,6 +78,28 @@ pub(crate) struct Served {
     view: watch::Sender<Arc<View>>,
     pub commands: Option<mpsc::Receiver<Request>>,
     pub handle: ApiHandle,
+    pub tape: Tape,
+    pub shelf: Shelf,
+}
+
+/// Of two series, and a folder beside the socket's.
+fn tape(dir: &Path) -> (Tape, Shelf) {
+    let config = RecordingConfig {
+        keep_ms: 60_000,
+        memory_max_bytes: 1 << 20,
+        incidents_max: 2,
+        disk_max_bytes: 1 << 20,
+    };
+    let series = |name: &str, target: &str| Series {
+        name: name.into(),
+        unit: "1".into(),
+        target: TargetId::from_text(target),
+        period_ms: 1_000,
+        labels: vec![],
+    };
+    let series = [series("hw.temperature", "box"), series("probe.ok", "workload:digits")];
+    let (tape, _) = Tape::new(&config, &series);
+    (tape, Shelf::new(dir, "press-7", &config))
 }
 
 fn config(dir: &Path) -> ApiConfig {
@@ -89,15 +113,23 @@ pub(crate) fn serve_in_memory() -> Served {
     let (view, shown) = watch::channel(Arc::new(view()));
     let (durable, told) = watch::channel(0);
     let (sender, commands) = mpsc::channel(4);
-    let outlets =
-        Outlets { view: shown, history: journal.clone(), durable: told, commands: sender };
+    let (tape, shelf) = tape(dir.path());
+    let outlets = Outlets {
+        view: shown,
+        history: journal.clone(),
+        durable: told,
+        commands: sender,
+        tape: tape.clone(),
+        shelf: shelf.clone(),
+    };
     let handle = serve(&config, outlets).unwrap();
     let socket = config.socket;
-    Served { dir, socket, journal, durable, view, commands: Some(commands), handle }
+    let commands = Some(commands);
+    Served { dir, socket, journal, durable, view, commands, handle, tape, shelf }
 }
 
 impl Served {
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str) -> (u16, String) {
         talk(&self.socket, &format!("GET {path} HTTP/1.0\r\n\r\n")).await
     }
 
@@ -335,7 +367,8 @@ async fn the_socket_is_for_its_owner_and_group_and_a_live_one_is_not_taken_away(
         let (_, view) = watch::channel(Arc::new(view()));
         let (_, durable) = watch::channel(0);
         let (commands, _) = mpsc::channel(1);
-        Outlets { view, history: Arc::new(InMemory::default()), durable, commands }
+        let (tape, shelf) = tape(served.dir.path());
+        Outlets { view, history: Arc::new(InMemory::default()), durable, commands, tape, shelf }
     };
     let config = config(served.dir.path());
     assert!(matches!(serve(&config, outlets()), Err(ApiError::InUse { .. })));

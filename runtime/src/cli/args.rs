@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::record::Record;
 use super::words;
 use crate::model::{IncidentId, Seq};
 
@@ -90,6 +91,15 @@ pub(super) enum Verb {
         #[command(flatten)]
         face: Face,
     },
+    /// Write down what the box reads, to play it to a plugin.
+    ///
+    /// The file is for `homeostat plugin replay FILE`, on this box or another.
+    /// The daemon holds the last minutes ([recording] of the configuration), and
+    /// keeps what led to an incident.
+    #[command(after_help = "Examples:\n  homeostat record --last 5min --out today.rec\n  \
+        homeostat record --series 'probe.*@workload:digits' --for 1h --out probes.rec\n  \
+        homeostat record --incident i42 --out i42.rec")]
+    Record(Record),
     /// Detectors and healers.
     Plugins(Face),
     /// The plugin author's tool, homeostat-plugin: new, build, check, replay, package.

@@ -50,6 +50,17 @@ impl Client {
         self.block_on(self.stream(path, each))
     }
 
+    /// The same, until `limit` has passed.
+    pub fn lines_for(
+        &self,
+        path: &str,
+        limit: Option<Duration>,
+        each: impl FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let Some(limit) = limit else { return self.lines(path, each) };
+        self.block_on(async { timeout(limit, self.stream(path, each)).await.unwrap_or(Ok(())) })
+    }
+
     pub fn no_daemon(&self, why: impl ToString) -> Failure {
         Failure::NoDaemon { socket: self.socket.clone(), why: why.to_string() }
     }

@@ -65,6 +65,10 @@ pub enum Failure {
         "wanted {tool} beside homeostat or on the PATH, found none: {why}\n    it is for who writes plugins, and no box needs it: install it where you write them"
     )]
     NoTool { tool: &'static str, why: std::io::Error },
+    #[error(
+        "wanted to write the recording {path}, found: {why}\n    name a file that is not there yet, in a folder that can be written"
+    )]
+    Recording { path: PathBuf, why: std::io::Error },
     #[error("cannot write the answer: {0}")]
     Output(std::io::Error),
 }

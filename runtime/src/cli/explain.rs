@@ -36,6 +36,18 @@ pub(super) fn draw(page: &mut Page, story: &Story) {
         let text = format!("{} chapters of the middle are left out", story.left_out);
         page.toned(&text, Tone::Faint);
     }
+    if let Some(bytes) = story.recording_bytes {
+        let incident = story.incident;
+        page.line("");
+        page.toned(
+            &format!(
+                "what led to it is recorded ({} KiB): homeostat record --incident {incident} \
+                 --out {incident}.rec",
+                bytes.div_ceil(1024)
+            ),
+            Tone::Faint,
+        );
+    }
 }
 
 fn rows(chapter: &Chapter, start_ms: u64) -> Vec<Vec<Cell>> {

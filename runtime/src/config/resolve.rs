@@ -121,6 +121,7 @@ pub(super) fn config(doc: &Document<'_>, typed: Typed) -> Config {
         reclaim,
         catalogue: Arc::new(catalogue),
         drill: typed.drill,
+        recording: typed.recording,
         systemd: typed.systemd,
         secrets: secret::taken(doc),
         graph,

@@ -11,8 +11,8 @@ use super::reader::Section;
 use super::secret::{self, Given, SecretOwner};
 use super::{
     ApiConfig, BusConfig, CommandConfig, DrillConfig, GuardConfig, Identity, LinkConfig,
-    NotifyConfig, NotifyKind, Paths, ProbeConfig, RebootConfig, ReclaimConfig, SourceConfig,
-    StoreConfig, SystemdConfig, TrustConfig, WindowConfig,
+    NotifyConfig, NotifyKind, Paths, ProbeConfig, RebootConfig, ReclaimConfig, RecordingConfig,
+    SourceConfig, StoreConfig, SystemdConfig, TrustConfig, WindowConfig,
     action::{self, TypedAction},
     bus, drill,
     entry::{self, TypedExternal, TypedPlugin, TypedWorkload},
@@ -58,6 +58,7 @@ pub(super) struct Typed {
     pub resync: Option<CommandConfig>,
     pub reboot: Option<(RebootConfig, CommandConfig)>,
     pub drill: DrillConfig,
+    pub recording: RecordingConfig,
     pub systemd: SystemdConfig,
     pub logs: Vec<Named<TypedLog>>,
     pub journals: Vec<Named<TypedJournal>>,
@@ -147,6 +148,7 @@ pub(super) fn file(root: &mut Section<'_>) -> Typed {
         resync: root.section("resync", remedy::resync),
         reboot: root.section("reboot", remedy::reboot),
         drill: root.section("drill", drill::drill),
+        recording: root.section("recording", recording),
         systemd: root.section("systemd", entry::systemd),
         logs: root.each("log", source::log),
         journals: root.each("journal", source::journal),
@@ -213,6 +215,16 @@ fn store(section: &mut Section<'_>) -> StoreConfig {
         max_bytes: section.size("max", 64 * MIB, 4 * MIB..=64 * GIB),
         cache_bytes: section.size("cache", 2 * MIB, MIB / 4..=GIB),
         commit_window_ms: section.duration("commit_window", 2, 0..=SECOND),
+    }
+}
+
+fn recording(section: &mut Section<'_>) -> RecordingConfig {
+    let incidents_max = section.integer("incidents", 16_u32, 0..=1_000);
+    RecordingConfig {
+        keep_ms: section.duration("keep", 5 * MINUTE, SECOND..=DAY),
+        memory_max_bytes: section.size("memory_max", MIB / 2, MIB / 16..=GIB),
+        incidents_max: usize::try_from(incidents_max).unwrap_or(usize::MAX),
+        disk_max_bytes: section.size("disk_max", 16 * MIB, MIB..=64 * GIB),
     }
 }
 

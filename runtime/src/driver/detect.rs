@@ -189,7 +189,7 @@ impl Driver {
             .iter()
             .enumerate()
             .filter(|(_, series)| detecting.judges(&series.target))
-            .filter(|(_, series)| selectors.iter().any(|it| series_selected(it, series)))
+            .filter(|(_, series)| selectors.iter().any(|it| series.is_selected_by(it)))
             .map(|(index, series)| (SeriesId(u32::try_from(index).expect("few series")), series))
             .collect();
         let ids: Vec<_> = bound.iter().map(|(id, _)| *id).collect();
@@ -208,7 +208,7 @@ impl Driver {
     }
 
     /// The level behind the marks, for a detector that has seen none of them.
-    fn standing_marks(&self) -> Vec<Mark> {
+    pub(super) fn standing_marks(&self) -> Vec<Mark> {
         let now_age_ms = self.clock.age_ms();
         let booted = Mark {
             target: TargetId::the_box(),
@@ -313,6 +313,7 @@ impl Driver {
         let awaited = self.awaits_detectors();
         for line in lines {
             let line = self.redactor.value(line);
+            self.out.tape.line(line.clone());
             for detecting in self.detectors.values_mut() {
                 if detecting.judges(&line.target) {
                     detecting.feed.line(line.clone());
@@ -376,10 +377,4 @@ impl Driver {
             self.follow(healer, incident, result);
         }
     }
-}
-
-/// `NAME` or `NAME@TARGET`, each with an optional `*` at its end.
-fn series_selected(selector: &str, series: &Series) -> bool {
-    let (name, target) = selector.split_once('@').unwrap_or((selector, "*"));
-    selects(name, &series.name) && selects(target, series.target.as_str())
 }

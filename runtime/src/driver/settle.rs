@@ -7,6 +7,7 @@ use crate::failpoint::{Failpoint, hit};
 use crate::incident::step::{self, Step};
 use crate::incident::{Held, Incident, Phase};
 use crate::model::{AttemptId, Event, IncidentId, TargetId, Value};
+use crate::recording::Opened;
 
 /// Steps taken on one input; more means that two rules undo each other.
 const STEPS_MAX: u32 = 10_000;
@@ -46,12 +47,14 @@ impl Driver {
         };
         tell(&event);
         let opened = match &event {
-            Event::IncidentOpened { root, .. } => Some(root.clone()),
+            Event::IncidentOpened { root, kind, .. } => Some((root.clone(), kind.clone())),
             _ => None,
         };
         let record = self.write(event);
-        if let Some(root) = opened {
-            self.note_drill(IncidentId(record.seq), &root);
+        if let Some((root, kind)) = opened {
+            let incident = IncidentId(record.seq);
+            self.note_drill(incident, &root);
+            self.out.tape.keep(Opened { incident, root, kind, now: record.at });
         }
         if let Some(point) = point {
             hit(point);

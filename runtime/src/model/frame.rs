@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TargetId;
+use super::{TargetId, selects};
 
 /// A moment of the box's own time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,14 @@ pub struct Series {
     pub target: TargetId,
     pub period_ms: u32,
     pub labels: Vec<(String, String)>,
+}
+
+impl Series {
+    /// By `NAME` or `NAME@TARGET`, each with an optional `*` at its end.
+    pub fn is_selected_by(&self, selector: &str) -> bool {
+        let (name, target) = selector.split_once('@').unwrap_or((selector, "*"));
+        selects(name, &self.name) && selects(target, self.target.as_str())
+    }
 }
 
 /// Readings taken at one moment. A series without a reading is left out.

@@ -13,5 +13,6 @@ pub mod key;
 pub mod pack;
 pub mod player;
 pub mod project;
+pub mod replay;
 pub mod scaffold;
 pub mod wasm;

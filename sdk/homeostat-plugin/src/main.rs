@@ -11,13 +11,15 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Parser, Subcommand};
-use homeostat::plugin::package::{Manifest, Package};
+use homeostat::plugin::package::Package;
 use homeostat::trust::Keyring;
 use homeostat_plugin::contract::Faces;
 use homeostat_plugin::key::Publisher;
+use homeostat_plugin::player::Stage;
 use homeostat_plugin::project::Project;
 use homeostat_plugin::scaffold::{self, Kind};
-use homeostat_plugin::{pack, wasm};
+use homeostat_plugin::{pack, replay, wasm};
+use homeostat_sdk::recording::{Recording, Step};
 
 #[derive(Parser)]
 #[command(
@@ -54,6 +56,14 @@ enum Command {
     /// Build, and check imports, exports and size
     Check(At),
     /// Replay recordings against the component in the real engine
+    ///
+    /// A golden recording must be answered as it says. One that a box made
+    /// (`homeostat record`) is played to the component as the daemon would, and
+    /// what it says is shown: the same each time, to the last bit.
+    #[command(after_help = "Examples:\n  homeostat plugin replay\n  \
+        homeostat plugin replay i42.rec --config config.toml\n  \
+        homeostat plugin replay i42.rec --config config.toml --bless golden/i42.jsonl\n  \
+        homeostat plugin replay i42.rec --config config.toml --expect golden/i42.jsonl")]
     Replay {
         #[command(flatten)]
         at: At,
@@ -61,6 +71,11 @@ enum Command {
         engine: Engine,
         /// Recordings; all of golden/ by default
         recordings: Vec<PathBuf>,
+        /// A plugin file, instead of the folder's own component
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
+        plugin: Option<PathBuf>,
+        #[command(flatten)]
+        captured: Captured,
     },
     /// Build, check, replay and sign: writes NAME-VERSION.plugin
     #[command(alias = "sign", alias = "pack")]
@@ -110,6 +125,23 @@ struct At {
     component: Option<PathBuf>,
 }
 
+/// For one recording that a box made.
+#[derive(Args)]
+struct Captured {
+    /// The plugin's configuration, a .json or .toml file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Targets that the plugin judges, with an optional `*` at the end
+    #[arg(long = "target", value_name = "SELECTOR", default_value = "*")]
+    targets: Vec<String>,
+    /// Answers written down before, which are to come again
+    #[arg(long, value_name = "FILE", conflicts_with = "bless")]
+    expect: Option<PathBuf>,
+    /// Write down what it sees and answers: a golden recording
+    #[arg(long, value_name = "FILE")]
+    bless: Option<PathBuf>,
+}
+
 #[derive(Args)]
 struct Engine {
     /// Folder of homeostat-compile; this program's own by default
@@ -132,7 +164,13 @@ fn run(command: Command) -> Result<()> {
         Command::New { name, kind, dir } => new(&dir, &name, kind),
         Command::Build { at, out } => build(&at, out),
         Command::Check(at) => check(&at),
-        Command::Replay { at, engine, recordings } => replay(&at, &engine, &recordings),
+        Command::Replay { at, engine, recordings, plugin, captured } => {
+            let subject = match plugin {
+                Some(file) => of_file(&file)?,
+                None => of_project(&at)?,
+            };
+            replay(subject, &engine, &recordings, &captured)
+        }
         Command::Package { at, engine, key, out, json } => package(&at, &engine, &key, &out, json),
         Command::Keygen { name, out, json } => keygen(&name, &out, json),
         Command::Inspect { file, public, json } => inspect(&file, public.as_deref(), json),
@@ -168,20 +206,90 @@ fn check(at: &At) -> Result<()> {
     Ok(())
 }
 
-fn replay(at: &At, engine: &Engine, recordings: &[PathBuf]) -> Result<()> {
+/// What recordings are played to.
+struct Subject {
+    name: String,
+    package: Package,
+    golden: BTreeMap<String, Vec<u8>>,
+}
+
+fn of_project(at: &At) -> Result<Subject> {
     let (project, component) = at.component()?;
     Faces::of(&component)?.check(project.world)?;
+    let package = pack::rehearsal(project.manifest("rehearsal"), &component)?;
+    Ok(Subject { name: project.about.name, package, golden: project.golden })
+}
+
+fn of_file(file: &Path) -> Result<Subject> {
+    let bytes = Package::read(file)?;
+    let (manifest, component) = pack::unverified(&bytes)
+        .with_context(|| format!("{} is no plugin file", file.display()))?;
+    let name = manifest.name.clone();
+    let package = pack::rehearsal(manifest, &component)?;
+    Ok(Subject { name, package, golden: BTreeMap::new() })
+}
+
+fn replay(
+    subject: Subject,
+    engine: &Engine,
+    recordings: &[PathBuf],
+    captured: &Captured,
+) -> Result<()> {
+    let Subject { name: plugin, package, golden } = subject;
     let recordings = match recordings {
-        [] => project.golden.clone(),
+        [] => golden,
         paths => read_all(paths)?,
     };
     if recordings.is_empty() {
-        bail!("no recordings: name some, or put them in {}", project.dir.join("golden").display());
+        bail!("no recordings: name some, or put them in the folder golden/ of the plugin");
     }
-    let package = pack::rehearsal(project.manifest("rehearsal"), &component)?;
-    pack::replay(package, &recordings, &engine.programs()?)?;
-    recordings.keys().for_each(|name| println!("{name}: as recorded"));
+    let of_a_box = |bytes: &Vec<u8>| {
+        let parsed = std::str::from_utf8(bytes).ok().and_then(|it| Recording::parse(it).ok());
+        parsed.filter(Recording::is_captured)
+    };
+    let (of_boxes, golden): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        recordings.into_iter().partition(|(_, bytes)| of_a_box(bytes).is_some());
+    if (of_boxes.len(), golden.len()) != (1, 0) {
+        captured.is_for_one()?;
+    }
+    let stage = Stage::new(package, &engine.programs()?)?;
+    pack::replay_on(&stage, &golden)?;
+    golden.keys().for_each(|name| println!("{name}: as recorded"));
+    for (name, recording) in of_boxes.iter().filter_map(|(k, it)| Some((k, of_a_box(it)?))) {
+        let how =
+            replay::How { config: captured.config.clone(), targets: captured.targets.clone() };
+        let played =
+            replay::play(&stage, &plugin, &recording, &how).with_context(|| name.clone())?;
+        captured.judge(name, &played)?;
+    }
     Ok(())
+}
+
+impl Captured {
+    fn is_for_one(&self) -> Result<()> {
+        let said = self.config.is_some() || self.expect.is_some() || self.bless.is_some();
+        if said {
+            bail!("--config, --expect and --bless are for one recording that a box made");
+        }
+        Ok(())
+    }
+
+    fn judge(&self, name: &str, played: &Recording) -> Result<()> {
+        if let Some(expect) = &self.expect {
+            replay::compare(played, &Recording::read(expect)?)?;
+            println!("{name}: as {} expects", expect.display());
+            return Ok(());
+        }
+        let frames = played.steps.iter().filter(|it| matches!(it, Step::Frame(_))).count();
+        println!("{name}: {frames} frames of {} series", played.header.series.len());
+        print!("{}", replay::timeline(played));
+        if let Some(bless) = &self.bless {
+            std::fs::write(bless, played.to_text())
+                .with_context(|| format!("writing {}", bless.display()))?;
+            println!("{}: read it before you commit it", bless.display());
+        }
+        Ok(())
+    }
 }
 
 fn package(at: &At, engine: &Engine, key: &Path, out: &Path, json: bool) -> Result<()> {
@@ -221,7 +329,7 @@ fn keygen(name: &str, out: &Path, json: bool) -> Result<()> {
 
 fn inspect(file: &Path, public: Option<&str>, json: bool) -> Result<()> {
     let bytes = Package::read(file)?;
-    let unverified = unverified_manifest(&bytes)
+    let (unverified, _) = pack::unverified(&bytes)
         .with_context(|| format!("{} is no plugin file", file.display()))?;
     let manifest = match public {
         None => {
@@ -243,15 +351,6 @@ fn inspect(file: &Path, public: Option<&str>, json: bool) -> Result<()> {
         println!("digest = \"{}\"", manifest.component.sha256);
     }
     Ok(())
-}
-
-/// What the file says of itself, on nobody's word.
-fn unverified_manifest(bytes: &[u8]) -> Result<Manifest> {
-    let mut archive = tar::Archive::new(bytes);
-    let entry = archive.entries()?.next().context("it is empty")??;
-    let envelope: serde_json::Value = serde_json::from_reader(entry)?;
-    let payload = envelope["payload"].as_str().context("its envelope has no payload")?;
-    Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>> {

@@ -1,10 +1,12 @@
 //! Replay, sign and write: the last steps to a plugin file.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use homeostat::plugin::package::{Manifest, Package};
 use homeostat::trust::Keyring;
@@ -54,7 +56,7 @@ pub fn pack(
         golden: project.golden.len(),
     };
     if !project.golden.is_empty() {
-        replay(package, &project.golden, programs)?;
+        replay_on(&Stage::new(package, programs)?, &project.golden)?;
     }
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     write_whole(&packed.package, &bytes)?;
@@ -69,14 +71,26 @@ pub fn rehearsal(manifest: Manifest, component: &[u8]) -> Result<Package> {
     Ok(Package::inspect(&bytes, &ring(&publisher.name, &publisher.key)?)?)
 }
 
-/// Plays each recording to the component in the real engine. Every difference
-/// of every recording is in the error.
-pub fn replay(
-    package: Package,
-    recordings: &BTreeMap<String, Vec<u8>>,
-    programs: &Path,
-) -> Result<()> {
-    let stage = Stage::new(package, programs)?;
+/// What a plugin file says of itself, and its component, on nobody's word: for
+/// looking at it, and for running it where it can touch nothing.
+pub fn unverified(bytes: &[u8]) -> Result<(Manifest, Vec<u8>)> {
+    let mut archive = tar::Archive::new(bytes);
+    let mut entries = archive.entries()?;
+    let mut part = |wanted: &str| -> Result<Vec<u8>> {
+        let mut entry = entries.next().with_context(|| format!("it has no {wanted}"))??;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let envelope: serde_json::Value = serde_json::from_slice(&part("plugin.dsse.json")?)?;
+    let component = part("component.wasm")?;
+    let payload = envelope["payload"].as_str().context("its envelope has no payload")?;
+    Ok((serde_json::from_slice(&STANDARD.decode(payload)?)?, component))
+}
+
+/// Plays each golden recording to the component in the real engine. Every
+/// difference of every recording is in the error.
+pub fn replay_on(stage: &Stage, recordings: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let mut wrong = Vec::new();
     for (name, bytes) in recordings {
         let text = std::str::from_utf8(bytes).with_context(|| format!("{name} is no text"))?;

@@ -106,14 +106,18 @@ impl CheckpointStore for Checkpoints {
 }
 
 impl Player<'_> {
-    fn start(&mut self) -> Result<(), String> {
+    /// Gives what it says that it reads.
+    fn start(&mut self) -> Result<Vec<String>, String> {
         let loaded = self.loaded.as_ref().ok_or("it was not configured")?;
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         let running = self.stage.host.start(loaded, self.checkpoints.clone(), sender);
         self.running = Some(running.map_err(|error| error.to_string())?);
         self.events = Some(receiver);
         match self.hear()? {
-            PluginEvent::Ready { selectors, .. } => self.check_reads(&selectors),
+            PluginEvent::Ready { selectors, .. } => {
+                self.check_reads(&selectors)?;
+                Ok(selectors)
+            }
             other => Err(format!("wanted it to be ready, heard {other:?}")),
         }
     }
@@ -149,7 +153,7 @@ impl Player<'_> {
 }
 
 impl Subject for Player<'_> {
-    fn configure(&mut self, config: &str) -> Result<(), String> {
+    fn configure(&mut self, config: &str) -> Result<Vec<String>, String> {
         let Stage { host, package, config: template, .. } = self.stage;
         let config = PluginConfig { config: config.to_owned(), ..template.clone() };
         self.loaded = Some(host.prepare(&config, package).map_err(|error| error.to_string())?);

@@ -60,9 +60,9 @@ struct Native<D> {
 }
 
 impl<D: Detector> Subject for Native<D> {
-    fn configure(&mut self, config: &str) -> Result<(), String> {
+    fn configure(&mut self, config: &str) -> Result<Vec<String>, String> {
         config.clone_into(&mut self.config);
-        self.instance.configure(config).map(|_| ()).map_err(|error| error.to_string())
+        self.instance.configure(config).map_err(|error| error.to_string())
     }
 
     fn bind(&mut self, series: &[Series]) -> Result<(), String> {
@@ -85,7 +85,7 @@ impl<D: Detector> Subject for Native<D> {
 struct NativeResumable<D>(Native<D>);
 
 impl<D: Resumable> Subject for NativeResumable<D> {
-    fn configure(&mut self, config: &str) -> Result<(), String> {
+    fn configure(&mut self, config: &str) -> Result<Vec<String>, String> {
         self.0.configure(config)
     }
 
@@ -116,9 +116,9 @@ struct NativeHealer<H> {
 }
 
 impl<H: Healer> Subject for NativeHealer<H> {
-    fn configure(&mut self, config: &str) -> Result<(), String> {
+    fn configure(&mut self, config: &str) -> Result<Vec<String>, String> {
         config.clone_into(&mut self.config);
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn bind(&mut self, _: &[Series]) -> Result<(), String> {

@@ -25,6 +25,7 @@ impl<D: Detector> Session<D> {
         let header = Header {
             homeostat_recording: VERSION,
             plugin: String::new(),
+            box_name: String::new(),
             about: String::new(),
             config,
             series: Vec::new(),
