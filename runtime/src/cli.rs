@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 mod list;
 mod page;
+mod plugin;
 mod record;
 mod show;
 mod status;
@@ -34,7 +35,7 @@ use crate::model::view::PluginView;
 use crate::model::{Command, DrillFault, Record, Seq, TargetId, View};
 use crate::secret::{Redacting, Redactor};
 use crate::story::Story;
-use args::{Cli, ConfigVerb, Face, FaultWord, IncidentVerb, Verb, WorkloadVerb};
+use args::{Cli, ConfigVerb, Face, FaultWord, IncidentVerb, PluginVerb, Verb, WorkloadVerb};
 use client::Client;
 use page::{Colour, Page};
 
@@ -137,7 +138,20 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             out.show(*face, &text, |page| list::plugins(page, &plugins))?;
         }
         Verb::Record(wanted) => record::record(&client()?, wanted, out)?,
-        Verb::Plugin { args } => return Err(author::hand_over(args)),
+        Verb::Plugin(PluginVerb::Install(wanted)) => {
+            let command = plugin::install(wanted)?;
+            out.command(&client()?, wanted.face, &command)?;
+        }
+        Verb::Plugin(PluginVerb::Remove { name, face }) => {
+            out.command(&client()?, *face, &Command::PluginRemove { name: name.clone() })?;
+        }
+        Verb::Plugin(PluginVerb::List(face)) => {
+            let text = client()?.get("/v1/status")?;
+            let view: View = read(&text)?;
+            let text = write(&view.plugins)?;
+            out.show(*face, &text, |page| plugin::list(page, &view))?;
+        }
+        Verb::Plugin(PluginVerb::Author(args)) => return Err(author::hand_over(args)),
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);

@@ -420,6 +420,28 @@ pub struct PluginConfig {
     pub quarantine_window_ms: u64,
 }
 
+impl PluginConfig {
+    /// What holds where the box's file says nothing of a plugin.
+    pub fn unnamed(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            package: PathBuf::new(),
+            digest: String::new(),
+            grants: BTreeSet::new(),
+            config: "{}".into(),
+            targets: Vec::new(),
+            judges: BTreeSet::new(),
+            period_ms: 1_000,
+            deadline_ms: 100,
+            memory_max_bytes: 16 << 20,
+            checkpoint_ms: 60_000,
+            backoff_ms: 1_000,
+            quarantine_faults: 5,
+            quarantine_window_ms: 600_000,
+        }
+    }
+}
+
 /// What keeps a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {

@@ -134,12 +134,16 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
 
     let (plugin_events, plugins_in) = mpsc::channel(WAITING_MAX);
     let (arrivals, arrivals_in) = mpsc::channel(WAITING_MAX);
+    let expected = plugins::expected(&config);
+    let (plugin_orders, orders_in) = plugins::orders();
     let loading = plugins::load(
         Arc::clone(&config),
+        clock.clone(),
         slot.clone(),
         store.checkpoints(),
         plugin_events,
         arrivals,
+        orders_in,
     );
 
     let (view, view_seen) =
@@ -159,7 +163,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
 
     let rounds = Arc::new(AtomicU64::new(0));
     let told = systemd::Systemd::of_environment()
-        .map(|it| it.keep(view.subscribe(), Arc::clone(&rounds), config.plugins.len()));
+        .map(|it| it.keep(view.subscribe(), Arc::clone(&rounds), plugins::expected(&config).len()));
 
     let redactor = Redactor::new(secrets.iter());
     let reboots_age_ms = reboots.ages_ms();
@@ -173,6 +177,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
         conditions,
         redactor,
         reboots_age_ms,
+        plugins: expected,
     };
     let outlets = Outlets {
         journal,
@@ -184,6 +189,7 @@ async fn serve(config: Arc<Config>, secrets: Secrets) -> anyhow::Result<()> {
             .collect(),
         workloads,
         tape,
+        plugins: plugin_orders,
         view,
         leave,
         rounds,

@@ -5,11 +5,13 @@
 //! ([`Driver::write`] is the only way), and the driver never blocks on device or
 //! network: it hands work only to a room that it knows is idle.
 
+mod arrive;
 mod ask;
 mod command;
 mod desired;
 mod detect;
 mod drill;
+mod exchange;
 mod feed;
 mod inlet;
 mod interlock;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::action::{Ended, Executor, Leave};
 use crate::clock::{self, Clock};
@@ -41,15 +43,16 @@ use crate::model::{
     AttemptId, Attrs, CommandError, Condition, Event, Line, Mark, Outcome, Record, Seq, Series,
     TargetId, Value, View,
 };
-use crate::plugin::{Detector, PluginEvent};
+use crate::plugin::{Detector, Run, Said};
 use crate::recording::Tape;
 use crate::secret::Redactor;
 use crate::source::{SourceControl, SourceEvent};
 use crate::store::{Durable, Journal, Reader};
 use crate::workload::{WorkloadStatus, Workloads};
 
+pub use arrive::Arrival;
 pub use command::Request;
-pub use detect::Arrival;
+pub use exchange::PluginOrder;
 pub use inlet::Inlets;
 use inlet::Input;
 pub use memory::Memory;
@@ -65,6 +68,8 @@ pub struct Outlets {
     pub sources: SourceControl,
     pub workloads: Workloads,
     pub tape: Tape,
+    /// Whoever verifies, starts and exchanges plugins.
+    pub plugins: mpsc::Sender<PluginOrder>,
     /// What other rooms have to say, for as long as it is so.
     pub conditions: Vec<watch::Receiver<Option<Condition>>>,
     pub view: watch::Sender<Arc<View>>,
@@ -83,9 +88,17 @@ pub struct Driver {
     memory: Memory,
     detectors: BTreeMap<String, detect::Detecting>,
     healers: BTreeMap<String, ask::Asking>,
+    /// Detectors that run beside the live ones, and from which nothing follows.
+    shadows: BTreeMap<String, detect::Detecting>,
+    /// Runs of shadows that were ordered to go live.
+    promoted: BTreeSet<Run>,
+    /// Plugins that the box names, arrived or on their way.
+    known: BTreeSet<String>,
+    /// The latest run that arrived.
+    arrived_run: Run,
     /// What plugins said before they arrived: a thread may be faster than the
     /// word that it was started.
-    early: Vec<PluginEvent>,
+    early: Vec<Said>,
     /// Lines for the detectors that are still to arrive.
     early_lines: VecDeque<Line>,
     /// Series of the box; a `SeriesId` is an index into it.
@@ -128,6 +141,8 @@ pub struct Start {
     pub conditions: Vec<Condition>,
     pub redactor: Redactor,
     pub reboots_age_ms: watch::Receiver<Vec<u64>>,
+    /// Names of the plugins that are to arrive.
+    pub plugins: BTreeSet<String>,
 }
 
 /// What a driver leaves to whoever ends the daemon.
@@ -150,12 +165,17 @@ impl Driver {
             conditions,
             redactor,
             reboots_age_ms,
+            plugins,
         } = start;
         let grants = config.plugins.iter().map(|it| (it.name.clone(), it.grants.clone())).collect();
         let mut driver = Self {
             guard: Guard::new(config.guard.clone(), grants, Arc::clone(&config.catalogue)),
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
+            shadows: BTreeMap::new(),
+            promoted: BTreeSet::new(),
+            known: plugins,
+            arrived_run: 0,
             early: Vec::new(),
             early_lines: VecDeque::new(),
             proofs: proof::Proofs::new(&config),
@@ -236,7 +256,7 @@ impl Driver {
         match input {
             Input::Source(SourceEvent::Batch(batch)) => {
                 self.out.tape.batch(&batch);
-                for detecting in self.detectors.values_mut() {
+                for detecting in self.detectors.values_mut().chain(self.shadows.values_mut()) {
                     detecting.feed.batch(&batch);
                 }
             }
@@ -247,7 +267,7 @@ impl Driver {
             }
             Input::Source(SourceEvent::Lines(lines)) => self.take_lines(lines),
             Input::Workload(event) => self.take_workload(event),
-            Input::Plugin(event) => self.take_plugin(event),
+            Input::Plugin(said) => self.take_plugin(said),
             Input::Arrival(arrival) => self.take_arrival(arrival),
             Input::Ended(ended) => self.take_ended(ended),
             Input::Request(request) => self.take_request(request),
@@ -337,6 +357,7 @@ impl Driver {
         }
         self.look_at_leave();
         self.prove_what_has_no_probe();
+        self.look_at_trials();
         // Counters move all the time; once a second is often enough to show them.
         self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
     }
@@ -345,7 +366,7 @@ impl Driver {
     fn mark(&mut self, target: TargetId, what: &str, attrs: crate::model::Attrs) {
         let mark = Mark { target, age_ms: self.clock.age_ms(), what: what.into(), attrs };
         self.out.tape.mark(self.redactor.value(mark.clone()));
-        for detecting in self.detectors.values_mut() {
+        for detecting in self.detectors.values_mut().chain(self.shadows.values_mut()) {
             detecting.take_mark(&mark);
         }
     }
@@ -359,7 +380,8 @@ impl Driver {
         for (_, reply) in std::mem::take(&mut self.replies) {
             let _ = reply.send(Err(CommandError::Stopping {}));
         }
-        let detectors = self.detectors.into_values().filter_map(detect::Detecting::into_handle);
+        let detectors = self.detectors.into_values().chain(self.shadows.into_values());
+        let detectors = detectors.filter_map(detect::Detecting::into_handle);
         Left { journal: self.out.journal, detectors: detectors.collect() }
     }
 }

@@ -20,7 +20,7 @@ pub use action::{
     Remedy,
 };
 pub use brief::{Brief, Node};
-pub use command::{Command, CommandError};
+pub use command::{Command, CommandError, PluginSettings};
 pub use drill::DrillFault;
 pub use event::{AfterFault, Event, ExitStatus, FindingRef, Record, Seq, Sighting};
 pub use finding::{Finding, IncidentId, Report, Severity};

@@ -47,8 +47,40 @@ pub use self::mailbox::Busy;
 pub use self::sandbox::Stats;
 use crate::model::{AfterFault, Decision, IncidentId, Report};
 
-/// What plugins' threads say. They wait while it is full.
-pub type Events = mpsc::Sender<PluginEvent>;
+/// Behind the name of a plugin that runs in shadow, beside the live one.
+pub const SHADOW: &str = ".shadow";
+
+/// One start of a plugin, counted up: what it says is told from what another
+/// start of it said.
+pub type Run = u64;
+
+/// Where a plugin's thread speaks. It waits while that is full.
+#[derive(Clone, Debug)]
+pub struct Events {
+    sender: mpsc::Sender<Said>,
+    run: Run,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub run: Run,
+    pub event: PluginEvent,
+}
+
+/// Nobody listens any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unheard;
+
+impl Events {
+    pub fn new(sender: mpsc::Sender<Said>, run: Run) -> Self {
+        Self { sender, run }
+    }
+
+    fn say(&self, event: PluginEvent) -> Result<(), Unheard> {
+        let said = Said { run: self.run, event };
+        self.sender.blocking_send(said).map_err(|_| Unheard)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum PluginEvent {

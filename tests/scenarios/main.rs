@@ -24,6 +24,7 @@ mod first_party;
 mod guard;
 mod hang;
 mod healer_misbehaves;
+mod install;
 mod intent;
 mod journal_damaged;
 mod log_line;

@@ -26,8 +26,15 @@ fn replay(house: &TestBox, recording: &Path, more: &[&str]) -> Output {
     let config = house.folder().join("liveness.json");
     fs::write(&config, "{}").expect("the story's folder can be written");
     let plugin = &program::packaged("liveness").package;
-    let args =
-        ["plugin", "replay", path(recording), "--plugin", path(plugin), "--config", path(&config)];
+    let args = [
+        "plugin",
+        "replay",
+        path(recording),
+        "--plugin",
+        path(plugin),
+        "--plugin-config",
+        path(&config),
+    ];
     house.cli(&[&args, more].concat())
 }
 

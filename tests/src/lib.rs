@@ -17,6 +17,7 @@ pub mod plan;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod repackage;
 pub mod server;
 pub mod settings;
 pub mod skip;

@@ -76,6 +76,7 @@ pub(super) fn of_command(result: Result<String, CommandError>) -> Answer {
     };
     let (status, word) = match &error {
         CommandError::NoSuchWorkload { .. } => (StatusCode::NOT_FOUND, "no-such-workload"),
+        CommandError::NoSuchPlugin { .. } => (StatusCode::NOT_FOUND, "no-such-plugin"),
         CommandError::NoSuchIncident { .. } => (StatusCode::NOT_FOUND, "no-such-incident"),
         CommandError::NotNow { .. } => (StatusCode::CONFLICT, "not-now"),
         CommandError::Refused { .. } => (StatusCode::CONFLICT, "refused"),

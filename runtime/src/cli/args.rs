@@ -102,14 +102,14 @@ pub(super) enum Verb {
     Record(Record),
     /// Detectors and healers.
     Plugins(Face),
-    /// The plugin author's tool, homeostat-plugin: new, build, check, replay, package.
+    /// Plugins of this box: install, remove, list. And the author's tool:
+    /// new, build, check, replay, package.
     ///
-    /// A program of its own, beside this one or on the PATH: no box needs it.
-    #[command(disable_help_flag = true, disable_version_flag = true)]
-    Plugin {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
+    /// What is not named below is homeostat-plugin's, a program beside this one
+    /// or on the PATH: `homeostat plugin new --help` is answered by it. No box
+    /// needs it.
+    #[command(subcommand)]
+    Plugin(PluginVerb),
     /// The journal, a record per line; by default its newest 100.
     Events {
         /// Go on as it grows.
@@ -139,6 +139,56 @@ pub(super) enum FaultWord {
     Crash,
     /// Every process of it stands still, and goes on after a while.
     Hang,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PluginVerb {
+    /// Run a plugin file, without stopping the daemon.
+    ///
+    /// It is verified, compiled and instantiated before anything changes. What
+    /// ran under its name goes, with its checkpoint carried over, and comes back
+    /// by itself when the new one is quarantined within its trial. A plugin that
+    /// the box's file names keeps its settings from there.
+    #[command(after_help = "Examples:\n  homeostat plugin install too-hot-0.1.0.plugin \
+        --plugin-config too-hot.toml --shadow 24h\n  homeostat plugin install liveness-0.2.0.plugin")]
+    Install(Install),
+    /// Take away what was installed; what the box's file names comes back.
+    #[command(after_help = "Example:\n  homeostat plugin remove too-hot")]
+    Remove {
+        name: String,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Plugins that run, in shadow and on trial too, and what shadows say.
+    List(Face),
+    #[command(external_subcommand)]
+    Author(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Install {
+    /// Such as too-hot-0.1.0.plugin.
+    pub file: PathBuf,
+    /// Its configuration, a .toml or .json file; for a plugin that the box's file
+    /// does not name.
+    #[arg(long, value_name = "FILE")]
+    pub plugin_config: Option<PathBuf>,
+    /// Targets that it judges, with an optional `*` at the end; all by default.
+    /// Likewise.
+    #[arg(long = "target", value_name = "SELECTOR")]
+    pub targets: Vec<String>,
+    /// How often it gets numbers, such as 500ms. Likewise.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration_ms)]
+    pub period: Option<u64>,
+    /// First let it run beside what is there, with nothing following from what it
+    /// says, for so long, such as 24h; then it takes the place.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration_ms)]
+    pub shadow: Option<u64>,
+    /// How long a quarantine takes it back by itself.
+    #[arg(long, value_name = "DURATION", value_parser = words::duration_ms, default_value = "1h")]
+    pub trial: u64,
+    #[command(flatten)]
+    pub face: Face,
 }
 
 #[derive(Debug, Subcommand)]

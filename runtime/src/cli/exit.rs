@@ -69,6 +69,8 @@ pub enum Failure {
         "wanted to write the recording {path}, found: {why}\n    name a file that is not there yet, in a folder that can be written"
     )]
     Recording { path: PathBuf, why: std::io::Error },
+    #[error("{path}: {why}")]
+    File { path: PathBuf, why: String },
     #[error("cannot write the answer: {0}")]
     Output(std::io::Error),
 }
@@ -76,7 +78,7 @@ pub enum Failure {
 impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Configuration(_) => Exit::Usage,
+            Self::Configuration(_) | Self::File { .. } => Exit::Usage,
             Self::NoDaemon { .. } => Exit::NoDaemon,
             // Whoever reads us has seen enough: `homeostat events | head`.
             Self::Output(error) if is_broken_pipe(error) => Exit::Fine,

@@ -60,7 +60,10 @@ pub(super) fn plugin_row(plugin: &PluginView) -> Vec<Cell> {
     let digest: String = plugin.digest.chars().take(12).collect();
     vec![
         cell(format!("{} {}", plugin.name, plugin.version)),
-        cell(&plugin.world),
+        cell(match plugin.shadow_until_age_ms {
+            Some(_) => format!("{} in shadow", plugin.world),
+            None => plugin.world.clone(),
+        }),
         cell(state).tone(tone),
         cell(count(number(plugin.calls), "call")),
         cell(count(number(plugin.faults), "fault")),

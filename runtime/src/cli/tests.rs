@@ -53,6 +53,7 @@ fn plugin(name: &str, world: &str, state: PluginState, detail: &str) -> PluginVi
         detail: detail.into(),
         calls: 1042,
         faults: u64::from(!detail.is_empty()),
+        ..PluginView::default()
     }
 }
 
@@ -395,6 +396,10 @@ async fn the_verbs_talk_to_a_served_socket() {
                     Err(crate::model::CommandError::NoSuchIncident { incident })
                 }
                 Command::Inject { target, fault } => Ok(format!("{fault} of {target}")),
+                Command::PluginInstall { file, shadow_ms, trial_ms, .. } => {
+                    Ok(format!("{} {shadow_ms:?} {trial_ms}", file.display()))
+                }
+                Command::PluginRemove { name } => Ok(format!("{name} is gone")),
                 Command::WorkloadStart { name } => {
                     Err(crate::model::CommandError::NoSuchWorkload { name })
                 }
@@ -408,6 +413,9 @@ async fn the_verbs_talk_to_a_served_socket() {
         for (line, word) in [
             ("status", "press-7 at hall-b: all is well"),
             ("incidents --all", "no incidents"),
+            ("plugin remove too-hot", "too-hot is gone"),
+            ("plugin list", "no plugins"),
+            ("plugin install /dev/null --shadow 24h", "/dev/null Some(86400000) 3600000"),
             ("incidents --json", "[]\n"),
             ("explain i2", "i2  k of box: open"),
             ("workload stop digits", "digits is stopped\n"),

@@ -41,10 +41,11 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         .texts("targets")
         .unwrap_or_else(|| vec![At { value: "*".into(), offset: section.offset() }]);
     let period_ms = section.preset("period", defaults.plugin_period_ms, 50..=HOUR);
-    let deadline_ms = section.duration("deadline", 100, 1..=MINUTE);
+    let usual = PluginConfig::unnamed(&name.value);
+    let deadline_ms = section.duration("deadline", usual.deadline_ms.into(), 1..=MINUTE);
     let (quarantine_faults, quarantine_window_ms) = section.section("quarantine", |section| {
-        let faults = section.integer("faults", 5, 1..=1000);
-        (faults, section.duration("window", 10 * MINUTE, SECOND..=7 * DAY))
+        let faults = section.integer("faults", usual.quarantine_faults, 1..=1000);
+        (faults, section.duration("window", usual.quarantine_window_ms, SECOND..=7 * DAY))
     });
     let package = section.doc.resolve(&package.value);
     section.amend_path("package", &package);
@@ -59,8 +60,8 @@ pub(super) fn plugin(section: &mut Section<'_>, defaults: &Defaults) -> Named<Ty
         judges: BTreeSet::new(),
         period_ms: u32::try_from(period_ms).unwrap_or(u32::MAX),
         deadline_ms: u32::try_from(deadline_ms).unwrap_or(u32::MAX),
-        memory_max_bytes: section.size("memory_max", 16 * MIB, MIB / 4..=GIB),
-        checkpoint_ms: section.duration("checkpoint", MINUTE, SECOND..=DAY),
+        memory_max_bytes: section.size("memory_max", usual.memory_max_bytes, MIB / 4..=GIB),
+        checkpoint_ms: section.duration("checkpoint", usual.checkpoint_ms, SECOND..=DAY),
         backoff_ms: section.preset("backoff", defaults.backoff_ms, 10..=MINUTE),
         quarantine_faults,
         quarantine_window_ms,

@@ -1,18 +1,24 @@
 //! Plugins arrive on a thread of their own: compiling one takes as long as it
 //! takes, and the rest of the daemon does not wait.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Config;
-use crate::driver::Arrival;
-use crate::model::view::{PluginState, PluginView};
+use crate::clock::Clock;
+use crate::config::{Config, PluginConfig};
+use crate::driver::{Arrival, PluginOrder};
+use crate::model::view::{NamedBy, PluginState, PluginView};
+use crate::model::{CommandError, Event};
 use crate::plugin::compile::Halt;
-use crate::plugin::{CheckpointStore, Events, Host, HostError, Running};
-use crate::reconcile::{self, Outcome};
+use crate::plugin::{CheckpointStore, Host, HostError, Running, Said};
+use crate::reconcile::{self, Arrived, Install, Reconciler, Role, Stage};
 use crate::store::{Checkpoints, SharedSlot};
+
+/// Orders that wait while something is compiled.
+const ORDERS_WAITING_MAX: usize = 16;
 
 /// The thread that loads, and what it leaves behind.
 pub struct Loading {
@@ -30,109 +36,168 @@ impl Loading {
     }
 }
 
+/// Where the driver's orders go, and who takes them.
+pub fn orders() -> (mpsc::Sender<PluginOrder>, mpsc::Receiver<PluginOrder>) {
+    mpsc::channel(ORDERS_WAITING_MAX)
+}
+
+/// Names of the plugins that are to arrive.
+pub fn expected(config: &Config) -> BTreeSet<String> {
+    let of_file = config.plugins.iter().map(|it| it.name.clone());
+    of_file.chain(reconcile::installed_names(&config.paths.state, &config.plugins)).collect()
+}
+
 pub fn load(
     config: Arc<Config>,
+    clock: Clock,
     slot: SharedSlot,
     checkpoints: Checkpoints,
-    events: Events,
+    events: mpsc::Sender<Said>,
     arrivals: mpsc::Sender<Arrival>,
+    orders: mpsc::Receiver<PluginOrder>,
 ) -> Loading {
     let checkpoints: Arc<dyn CheckpointStore> = Arc::new(Kept(checkpoints));
     let halt = Halt::default();
     let called = halt.clone();
+    let count = expected(&config).len();
     let thread = tokio::task::spawn_blocking(move || {
-        let host = Host::new(&config.paths, &config.trust, config.plugins.len())
+        let mut driver = DriverStage { arrivals, clock };
+        let host = Host::new(&config.paths, &config.trust, count + reconcile::SPARE)
             .map(|host| host.halted_by(called));
         match host {
-            Ok(host) => load_all(&config, &host, &slot, &checkpoints, &events, &arrivals),
-            Err(error) => refuse_all(&config, &error, &arrivals),
+            Ok(host) => {
+                let reconciler = Reconciler::new(&host, &config, slot, checkpoints, events);
+                serve(reconciler, &mut driver, orders);
+            }
+            Err(error) => refuse_all(&config, &error, &mut driver),
         }
     });
     Loading { thread, halt }
 }
 
-fn load_all(
-    config: &Config,
-    host: &Host,
-    slot: &SharedSlot,
-    checkpoints: &Arc<dyn CheckpointStore>,
-    events: &Events,
-    arrivals: &mpsc::Sender<Arrival>,
+/// All that is to run, then what is ordered, until the driver is gone.
+fn serve(
+    mut reconciler: Reconciler<'_>,
+    driver: &mut DriverStage,
+    mut orders: mpsc::Receiver<PluginOrder>,
 ) {
-    let floors = slot.look(|floors| floors.plugin_sequence.clone());
-    reconcile::start_all(host, &config.plugins, &floors, checkpoints, events, |outcome| {
-        if let Ok((loaded, _)) = &outcome.result {
-            raise_floor(slot, &outcome.name, loaded.manifest().sequence);
-        }
-        // The driver has gone when this fails, and the daemon with it.
-        match arrivals.blocking_send(arrival(config, outcome)) {
-            Ok(()) if !arrivals.is_closed() => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        }
-    });
-}
-
-/// What ran once is never followed by something older.
-fn raise_floor(slot: &SharedSlot, plugin: &str, sequence: u64) {
-    let floor = slot.look(|floors| floors.plugin_sequence.get(plugin).copied());
-    if floor.is_some_and(|floor| floor >= sequence) {
+    if reconciler.start_all(driver).is_break() {
         return;
     }
-    let raised = slot.update(|floors| {
-        floors.plugin_sequence.insert(plugin.to_owned(), sequence);
-    });
-    if let Err(error) = raised {
-        tracing::error!(plugin, sequence, %error, "the floor is not raised: an older version could follow");
+    while let Some(order) = orders.blocking_recv() {
+        let failed = |detail: String| CommandError::Failed { detail };
+        match order {
+            PluginOrder::Install { file, settings, shadow_ms, trial_ms, by, reply } => {
+                let install = Install { file, settings, shadow_ms, trial_ms, by };
+                // Whoever asked may have gone; the journal has the answer.
+                let _ = reply.send(reconciler.install(install, driver).map_err(failed));
+            }
+            PluginOrder::Remove { name, by, reply } => {
+                let _ = reply.send(reconciler.remove(&name, by, driver).map_err(failed));
+            }
+            PluginOrder::Promote { name } => reconciler.promote(&name, driver),
+            PluginOrder::GoBack { name, why } => reconciler.go_back(&name, &why, driver),
+            PluginOrder::DropShadow { name, why } => reconciler.drop_shadow(&name, &why, driver),
+            PluginOrder::Accept { name } => reconciler.accept(&name, driver),
+        }
     }
 }
 
-fn arrival(config: &Config, outcome: Outcome) -> Arrival {
-    let configured = config.plugins.iter().find(|it| it.name == outcome.name);
-    let mut view = PluginView {
-        name: outcome.name,
-        version: String::new(),
-        world: String::new(),
-        digest: configured.map(|it| it.digest.clone()).unwrap_or_default(),
-        state: PluginState::Refused,
-        detail: String::new(),
-        calls: 0,
-        faults: 0,
+/// The driver, as the reconciler sees it.
+struct DriverStage {
+    arrivals: mpsc::Sender<Arrival>,
+    clock: Clock,
+}
+
+impl DriverStage {
+    /// Breaks when the driver has gone, and the daemon with it.
+    fn send(&mut self, arrival: Arrival) -> ControlFlow<()> {
+        match self.arrivals.blocking_send(arrival) {
+            Ok(()) if !self.arrivals.is_closed() => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+}
+
+impl Stage for DriverStage {
+    fn arrive(&mut self, arrived: Arrived) -> ControlFlow<()> {
+        self.send(arrival(arrived))
+    }
+
+    fn leave(&mut self, name: &str, shadow: bool) -> Option<Running> {
+        let (reply, answer) = oneshot::channel();
+        let name = name.to_owned();
+        let _ = self.send(Arrival::Leave { name, shadow, reply });
+        answer.blocking_recv().ok().flatten()
+    }
+
+    fn gone(&mut self, name: &str, shadow: bool) {
+        let _ = self.send(Arrival::Gone { name: name.to_owned(), shadow });
+    }
+
+    fn write(&mut self, event: Event) {
+        let _ = self.send(Arrival::Note { event });
+    }
+
+    fn now_age_ms(&self) -> u64 {
+        self.clock.age_ms()
+    }
+}
+
+fn arrival(arrived: Arrived) -> Arrival {
+    let Arrived { name, run, role, config, installed, result } = arrived;
+    let (shadow_until_age_ms, trial_until_age_ms) = match role {
+        Role::Live { trial_until_age_ms } => (None, trial_until_age_ms),
+        Role::Shadow { until_age_ms } => (Some(until_age_ms), None),
     };
-    let (loaded, running) = match outcome.result {
+    let view = PluginView {
+        named_by: if installed { NamedBy::Operator } else { NamedBy::File },
+        shadow_until_age_ms,
+        trial_until_age_ms,
+        ..refused(&config, String::new())
+    };
+    let view = PluginView { name, ..view };
+    let (loaded, running) = match result {
         Ok(started) => started,
         Err(error) => {
-            view.detail = error.to_string();
-            return Arrival::Refused { view };
+            let view = PluginView { detail: error.to_string(), ..view };
+            return Arrival::Refused { view, run, targets: config.targets };
         }
     };
-    view.version.clone_from(&loaded.manifest().version);
-    view.world = loaded.world().word().into();
-    view.state = PluginState::Starting;
+    let view = PluginView {
+        version: loaded.manifest().version.clone(),
+        world: loaded.world().word().into(),
+        state: PluginState::Starting,
+        ..view
+    };
     match running {
         Running::Detector(handle) => Arrival::Detector {
             view,
-            period_ms: loaded.config().period_ms,
-            targets: loaded.config().targets.clone(),
+            run,
+            period_ms: config.period_ms,
+            targets: config.targets,
             explains: loaded.manifest().explains.clone(),
             handle,
         },
-        Running::Healer(handle) => Arrival::Healer { view, handle },
+        Running::Healer(handle) => Arrival::Healer { view, run, handle },
     }
 }
 
-fn refuse_all(config: &Config, error: &HostError, arrivals: &mpsc::Sender<Arrival>) {
+fn refused(config: &PluginConfig, detail: String) -> PluginView {
+    PluginView {
+        name: config.name.clone(),
+        digest: config.digest.clone(),
+        state: PluginState::Refused,
+        detail,
+        ..PluginView::default()
+    }
+}
+
+fn refuse_all(config: &Config, error: &HostError, driver: &mut DriverStage) {
     for plugin in &config.plugins {
-        let view = PluginView {
-            name: plugin.name.clone(),
-            version: String::new(),
-            world: String::new(),
-            digest: plugin.digest.clone(),
-            state: PluginState::Refused,
-            detail: error.to_string(),
-            calls: 0,
-            faults: 0,
-        };
-        let _ = arrivals.blocking_send(Arrival::Refused { view });
+        let view = refused(plugin, error.to_string());
+        let targets = plugin.targets.clone();
+        let _ = driver.send(Arrival::Refused { view, run: 0, targets });
     }
 }
 

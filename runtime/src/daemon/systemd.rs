@@ -199,6 +199,7 @@ mod tests {
             detail: String::new(),
             calls: 0,
             faults: 0,
+            ..PluginView::default()
         }
     }
 

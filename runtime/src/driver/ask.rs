@@ -16,10 +16,12 @@ use crate::model::{
     AttemptId, Brief, Decision, Event, IncidentId, Origin, Proposal, Record, Refusal, Remedy,
     TargetId, Value,
 };
-use crate::plugin::Healer;
+use crate::plugin::{Healer, Run};
 
 pub struct Asking {
     pub view: PluginView,
+    /// Of the start that is spoken with.
+    run: Run,
     handle: Option<Healer>,
     busy: bool,
 }
@@ -38,31 +40,49 @@ pub fn expected(config: &Config) -> BTreeMap<String, Asking> {
                 detail: "being verified".into(),
                 calls: 0,
                 faults: 0,
+                ..PluginView::default()
             };
-            (name.clone(), Asking { view, handle: None, busy: false })
+            (name.clone(), Asking { view, run: 0, handle: None, busy: false })
         })
         .collect()
 }
 
 impl Driver {
-    pub(super) fn healer_arrived(&mut self, view: PluginView, handle: Healer) {
-        let asking = Asking { view, handle: Some(handle), busy: false };
+    pub(super) fn healer_arrived(&mut self, view: PluginView, run: Run, handle: Healer) {
+        let asking = Asking { view, run, handle: Some(handle), busy: false };
         self.healers.insert(asking.view.name.clone(), asking);
     }
 
     pub(super) fn healer_refused(&mut self, view: PluginView) {
-        let asking = Asking { view, handle: None, busy: false };
+        let asking = Asking { view, run: 0, handle: None, busy: false };
         self.healers.insert(asking.view.name.clone(), asking);
     }
 
-    /// Whether a healer of that name has arrived.
-    pub(super) fn has_healer(&self, plugin: &str) -> bool {
-        self.healers.get(plugin).is_some_and(|asking| asking.handle.is_some())
+    pub(super) fn is_healers(&self, run: Run) -> bool {
+        run != 0 && self.healers.values().any(|asking| asking.run == run)
     }
 
-    /// Whether it was a healer that is ready.
-    pub(super) fn healer_ready(&mut self, plugin: &str) -> bool {
-        let Some(asking) = self.healers.get_mut(plugin) else { return false };
+    /// Whose trial is over.
+    pub(super) fn healers_on_trial(&self, now_age_ms: u64) -> Vec<String> {
+        let views = self.healers.values().map(|asking| &asking.view);
+        let stood = views.filter(|it| {
+            it.state != PluginState::Quarantined
+                && it.trial_until_age_ms.is_some_and(|until| until <= now_age_ms)
+        });
+        stood.map(|it| it.name.clone()).collect()
+    }
+
+    /// Another is put in its place. Whoever waits for its answer asks again.
+    pub(super) fn healer_leaves(&mut self, plugin: &str) -> Option<Healer> {
+        let asking = self.healers.get_mut(plugin)?;
+        asking.run = 0;
+        let handle = asking.handle.take();
+        self.healer_faulted(plugin, PluginState::Starting, "another is put in its place");
+        handle
+    }
+
+    pub(super) fn healer_ready(&mut self, plugin: &str) {
+        let Some(asking) = self.healers.get_mut(plugin) else { return };
         asking.busy = false;
         asking.view.detail.clear();
         let before = std::mem::replace(&mut asking.view.state, PluginState::Running);
@@ -73,12 +93,17 @@ impl Driver {
                 |it: &Incident| it.declined.contains(plugin) || it.unanswered.contains_key(plugin);
             self.reopen_stuck(missed, &why);
         }
-        true
     }
 
     pub(super) fn healer_answered(&mut self, plugin: &str) {
         if let Some(asking) = self.healers.get_mut(plugin) {
             asking.busy = false;
+        }
+    }
+
+    pub(super) fn count_healers_fault(&mut self, plugin: &str) {
+        if let Some(asking) = self.healers.get_mut(plugin) {
+            asking.view.faults += 1;
         }
     }
 
@@ -88,7 +113,6 @@ impl Driver {
         asking.busy = false;
         asking.view.state = state;
         asking.view.detail = why.to_owned();
-        asking.view.faults += 1;
         let waiting: Vec<IncidentId> = self
             .memory
             .incidents

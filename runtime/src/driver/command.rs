@@ -4,6 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::exchange::PluginOrder;
 use crate::model::action::Rule;
 use crate::model::catalogue::{WORKLOAD_START, WORKLOAD_STOP};
 use crate::model::{Command, CommandError, Event, Origin, Proposal, Refusal, TargetId};
@@ -33,6 +34,19 @@ impl Driver {
                     None => "healing is paused until `homeostat resume`".into(),
                 };
                 let _ = reply.send(Ok(text));
+            }
+            Command::PluginInstall { file, settings, shadow_ms, trial_ms } => {
+                self.order_of_operator(PluginOrder::Install {
+                    file,
+                    settings,
+                    shadow_ms,
+                    trial_ms,
+                    by,
+                    reply,
+                });
+            }
+            Command::PluginRemove { name } => {
+                self.order_of_operator(PluginOrder::Remove { name, by, reply });
             }
             Command::Inject { target, fault } => self.inject(target, fault, by, reply),
             Command::Resume {} => {

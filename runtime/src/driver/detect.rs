@@ -1,6 +1,6 @@
 //! Detectors: binding them to series, feeding them, taking their reports.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use super::feed::Feed;
 use super::{Driver, report};
@@ -13,28 +13,25 @@ use crate::model::{
     AfterFault, Decision, Event, ExitStatus, Finding, FindingRef, IncidentId, Line, Mark, Report,
     Series, SeriesId, TargetId, Value, selects,
 };
-use crate::plugin::{Detector, Healer, PluginEvent};
+use crate::plugin::{Detector, PluginEvent, Run, SHADOW, Said};
 
 /// Lines that wait for detectors to arrive.
 const EARLY_LINES_MAX: usize = 8192;
 
-/// A plugin that was verified, loaded and started, or that was not.
-pub enum Arrival {
-    Detector {
-        view: PluginView,
-        period_ms: u32,
-        targets: Vec<String>,
-        /// Kinds of its findings, and the kinds that each accounts for.
-        explains: BTreeMap<String, Vec<String>>,
-        handle: Detector,
-    },
-    Healer {
-        view: PluginView,
-        handle: Healer,
-    },
-    Refused {
-        view: PluginView,
-    },
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Detector,
+    Shadow,
+    Healer,
+}
+
+/// A plugin in shadow speaks under another name than its own.
+fn named(speaker: String, who: Who) -> String {
+    match (who, speaker.strip_suffix(SHADOW)) {
+        (Who::Shadow, Some(plugin)) => plugin.to_owned(),
+        _ => speaker,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +44,8 @@ enum Readiness {
 
 pub struct Detecting {
     pub view: PluginView,
+    /// Of the start that is spoken with.
+    pub run: Run,
     pub feed: Feed,
     handle: Option<Detector>,
     readiness: Readiness,
@@ -57,6 +56,37 @@ pub struct Detecting {
 }
 
 impl Detecting {
+    pub(super) fn new(
+        view: PluginView,
+        run: Run,
+        period_ms: u32,
+        targets: Vec<String>,
+        handle: Detector,
+    ) -> Self {
+        let view = PluginView { state: PluginState::Starting, ..view };
+        let readiness = Readiness::Absent;
+        let feed = Feed::new(period_ms);
+        Self { view, run, feed, handle: Some(handle), readiness, targets, findings: Vec::new() }
+    }
+
+    pub(super) fn refused(view: PluginView, targets: Vec<String>, feed: Feed) -> Self {
+        let readiness = Readiness::Absent;
+        Self { view, run: 0, feed, handle: None, readiness, targets, findings: Vec::new() }
+    }
+
+    /// Whoever takes the handle ends it; what it still says is not heard.
+    pub(super) fn leave(&mut self) -> Option<Detector> {
+        self.run = 0;
+        self.readiness = Readiness::Absent;
+        self.view.state = PluginState::Starting;
+        self.view.detail = "another is put in its place".into();
+        self.handle.take()
+    }
+
+    pub(super) fn is_idle(&mut self) {
+        self.readiness = Readiness::Idle;
+    }
+
     /// Whether it may judge `target`.
     pub fn judges(&self, target: &TargetId) -> bool {
         self.targets.iter().any(|selector| selects(selector, target.as_str()))
@@ -81,109 +111,57 @@ impl Detecting {
 }
 
 impl Driver {
-    pub(super) fn take_arrival(&mut self, arrival: Arrival) {
-        self.admit(arrival);
-        for event in std::mem::take(&mut self.early) {
-            self.take_plugin(event);
-        }
-    }
-
-    fn admit(&mut self, arrival: Arrival) {
-        match arrival {
-            Arrival::Detector { mut view, period_ms, targets, explains, handle } => {
-                self.explains.extend(explains);
-                self.plugin_started(&view);
-                if self.healers.remove(&view.name).is_some() {
-                    tracing::error!(
-                        plugin = view.name,
-                        "it is a detector, and a route or its grants take it for a healer: \
-                         take it out of [[incident.route]], and its grants away"
-                    );
-                }
-                view.state = PluginState::Starting;
-                let mut feed = Feed::new(period_ms);
-                let judged =
-                    |target: &TargetId| targets.iter().any(|it| selects(it, target.as_str()));
-                let early = self.early_lines.iter().filter(|line| judged(&line.target));
-                early.for_each(|line| feed.line(line.clone()));
-                let detecting = Detecting {
-                    feed,
-                    handle: Some(handle),
-                    readiness: Readiness::Absent,
-                    targets,
-                    findings: Vec::new(),
-                    view,
-                };
-                self.detectors.insert(detecting.view.name.clone(), detecting);
+    pub(super) fn take_plugin(&mut self, said: Said) {
+        let Some(who) = self.who(said.run) else {
+            // A thread may be faster than the word that it was started; what is
+            // not that is the last of a run that was ended.
+            if said.run > self.arrived_run {
+                self.early.push(said);
             }
-            Arrival::Healer { view, handle } => {
-                self.plugin_started(&view);
-                self.healer_arrived(view, handle);
-            }
-            Arrival::Refused { view } => {
-                tracing::error!(plugin = view.name, why = view.detail, "plugin refused");
-                self.write(Event::PluginRefused {
-                    plugin: view.name.clone(),
-                    why: view.detail.clone(),
-                });
-                self.plugin_refused(view);
-            }
-        }
-        if !self.awaits_detectors() {
-            self.early_lines = VecDeque::new();
-        }
-        self.look_at_protection();
-    }
-
-    fn plugin_started(&mut self, view: &PluginView) {
-        self.write(Event::PluginStarted {
-            plugin: view.name.clone(),
-            version: view.version.clone(),
-            digest: view.digest.clone(),
-        });
-    }
-
-    fn plugin_refused(&mut self, view: PluginView) {
-        if self.healers.contains_key(&view.name) {
-            self.healer_refused(view);
             return;
-        }
-        let config = self.config.plugins.iter().find(|it| it.name == view.name);
-        let targets = config.map(|it| it.targets.clone()).unwrap_or_default();
-        let detecting = Detecting {
-            feed: Feed::new(1000),
-            handle: None,
-            readiness: Readiness::Absent,
-            targets,
-            findings: Vec::new(),
-            view,
         };
-        self.detectors.insert(detecting.view.name.clone(), detecting);
-    }
-
-    pub(super) fn take_plugin(&mut self, event: PluginEvent) {
-        let name = event.plugin();
-        if !self.detectors.contains_key(name) && !self.has_healer(name) {
-            self.early.push(event);
-            return;
-        }
-        match event {
-            PluginEvent::Ready { plugin, selectors } => self.bind(&plugin, &selectors),
-            PluginEvent::Report { plugin, report, .. } => self.take_report(&plugin, report),
-            PluginEvent::Decision { plugin, incident, result } => {
+        match (said.event, who) {
+            (PluginEvent::Ready { plugin, .. }, Who::Healer) => self.healer_ready(&plugin),
+            (PluginEvent::Ready { plugin, selectors }, who) => {
+                self.bind(&named(plugin, who), who, &selectors);
+            }
+            (PluginEvent::Report { plugin, report, .. }, Who::Detector) => {
+                self.take_report(&plugin, report);
+            }
+            (PluginEvent::Report { plugin, report, .. }, who) => {
+                self.take_shadow_report(&named(plugin, who), report);
+            }
+            (PluginEvent::Decision { plugin, incident, result }, _) => {
                 self.take_decision(&plugin, incident, result);
             }
-            PluginEvent::Faulted { plugin, why, then } => self.take_fault(&plugin, why, then),
+            (PluginEvent::Faulted { plugin, why, then }, who) => {
+                self.take_fault(&named(plugin, who), who, why, then);
+            }
         }
+    }
+
+    /// Whose run it is.
+    fn who(&self, run: Run) -> Option<Who> {
+        let of = |detectors: &BTreeMap<String, Detecting>| {
+            run != 0 && detectors.values().any(|it| it.run == run)
+        };
+        if of(&self.detectors) {
+            return Some(Who::Detector);
+        }
+        if of(&self.shadows) {
+            return Some(Who::Shadow);
+        }
+        self.is_healers(run).then_some(Who::Healer)
     }
 
     /// A fresh instance: it is told its series, then where everything stands.
-    fn bind(&mut self, plugin: &str, selectors: &[String]) {
-        if self.healer_ready(plugin) {
-            return;
-        }
+    fn bind(&mut self, plugin: &str, who: Who, selectors: &[String]) {
         let standing = self.standing_marks();
-        let Some(detecting) = self.detectors.get_mut(plugin) else { return };
+        let detectors = match who {
+            Who::Shadow => &mut self.shadows,
+            _ => &mut self.detectors,
+        };
+        let Some(detecting) = detectors.get_mut(plugin) else { return };
         let bound: Vec<(SeriesId, &Series)> = self
             .series
             .iter()
@@ -247,7 +225,7 @@ impl Driver {
 
     pub(super) fn send_frames(&mut self) {
         let now = self.clock.now();
-        for detecting in self.detectors.values_mut() {
+        for detecting in self.detectors.values_mut().chain(self.shadows.values_mut()) {
             if detecting.readiness != Readiness::Idle || !detecting.feed.is_due(now.age_ms) {
                 continue;
             }
@@ -289,22 +267,46 @@ impl Driver {
         }
     }
 
-    fn take_fault(&mut self, plugin: &str, why: String, then: AfterFault) {
+    fn take_fault(&mut self, plugin: &str, who: Who, why: String, then: AfterFault) {
         tracing::warn!(plugin, why, ?then, "plugin faulted");
         let state = match &then {
             AfterFault::Restarted { .. } => PluginState::Starting,
             AfterFault::Backoff { .. } => PluginState::Backoff,
             AfterFault::Quarantined => PluginState::Quarantined,
         };
-        if let Some(detecting) = self.detectors.get_mut(plugin) {
+        let detectors = match who {
+            Who::Shadow => &mut self.shadows,
+            _ => &mut self.detectors,
+        };
+        if let Some(detecting) = detectors.get_mut(plugin) {
             detecting.readiness = Readiness::Absent;
             detecting.view.state = state;
             detecting.view.detail.clone_from(&why);
             detecting.view.faults += 1;
         }
-        self.healer_faulted(plugin, state, &why);
-        self.write(Event::PluginFaulted { plugin: plugin.to_owned(), why, then });
+        if who == Who::Healer {
+            self.count_healers_fault(plugin);
+            self.healer_faulted(plugin, state, &why);
+        }
+        let quarantined = then == AfterFault::Quarantined;
+        let why_ended = why.clone();
+        let speaker = match who {
+            Who::Shadow => format!("{plugin}{SHADOW}"),
+            Who::Detector | Who::Healer => plugin.to_owned(),
+        };
+        self.write(Event::PluginFaulted { plugin: speaker, why, then });
         self.look_at_protection();
+        match who {
+            Who::Shadow if quarantined => self.order_shadow_dropped(plugin, &why_ended),
+            _ if quarantined && self.is_on_trial(plugin) => self.order_back(plugin, &why_ended),
+            _ => {}
+        }
+    }
+
+    fn is_on_trial(&self, plugin: &str) -> bool {
+        let detector = self.detectors.get(plugin).map(|it| &it.view);
+        let view = detector.or(self.healers.get(plugin).map(|it| &it.view));
+        view.is_some_and(|it| it.trial_until_age_ms.is_some())
     }
 
     /// What comes before a detector has arrived waits for it: the kernel says
@@ -314,7 +316,7 @@ impl Driver {
         for line in lines {
             let line = self.redactor.value(line);
             self.out.tape.line(line.clone());
-            for detecting in self.detectors.values_mut() {
+            for detecting in self.detectors.values_mut().chain(self.shadows.values_mut()) {
                 if detecting.judges(&line.target) {
                     detecting.feed.line(line.clone());
                 }
@@ -328,20 +330,10 @@ impl Driver {
         }
     }
 
-    fn awaits_detectors(&self) -> bool {
-        !self.config.plugins.iter().all(|plugin| self.has_arrived(&plugin.name))
-    }
-
-    /// A healer that a route names is expected from the start.
-    pub(super) fn has_arrived(&self, plugin: &str) -> bool {
-        self.detectors.contains_key(plugin) || self.healers.contains_key(plugin)
-    }
-
     /// Findings of detectors that are no longer configured would stand for ever,
     /// and one that has no incident may be one whose end was not kept: retention
     /// lets telemetry go first. What is still so is raised again.
     pub(super) fn drop_findings_of_nobody(&mut self) {
-        let known: BTreeSet<&str> = self.config.plugins.iter().map(|it| it.name.as_str()).collect();
         let strangers: BTreeMap<FindingRef, Finding> = self
             .memory
             .incidents
@@ -352,7 +344,7 @@ impl Driver {
                 let homeless = finding.severity >= SEVERITY_OPENS
                     && !incidents.is_dismissed(reference)
                     && !incidents.open().any(|it| it.findings.contains_key(*reference));
-                !known.contains(reference.detector.as_str())
+                !self.known.contains(&reference.detector)
                     || self.config.graph.get(&finding.target).is_none()
                     || homeless
             })

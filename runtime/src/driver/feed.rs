@@ -37,6 +37,15 @@ impl Feed {
         Self { period_ms: period_ms.into(), ..Self::default() }
     }
 
+    pub fn period_ms(&self) -> u64 {
+        self.period_ms
+    }
+
+    /// The same, for another detector.
+    pub fn with_period(self, period_ms: u64) -> Self {
+        Self { period_ms, ..self }
+    }
+
     /// The columns from now on. Rows of the old ones are dropped and counted.
     pub fn bind(&mut self, series: &[SeriesId]) {
         self.column = series.iter().enumerate().map(|(column, id)| (*id, column)).collect();

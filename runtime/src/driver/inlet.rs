@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Arrival, Request};
 use crate::action::Ended;
-use crate::plugin::PluginEvent;
+use crate::plugin::Said;
 use crate::source::SourceEvent;
 use crate::store::Durable;
 use crate::workload::WorkloadEvent;
@@ -12,7 +12,7 @@ use crate::workload::WorkloadEvent;
 pub struct Inlets {
     pub sources: mpsc::Receiver<SourceEvent>,
     pub workloads: mpsc::Receiver<WorkloadEvent>,
-    pub plugins: mpsc::Receiver<PluginEvent>,
+    pub plugins: mpsc::Receiver<Said>,
     pub arrivals: mpsc::Receiver<Arrival>,
     pub ended: mpsc::Receiver<Ended>,
     pub requests: mpsc::Receiver<Request>,
@@ -24,7 +24,7 @@ pub struct Inlets {
 pub(super) enum Input {
     Source(SourceEvent),
     Workload(WorkloadEvent),
-    Plugin(PluginEvent),
+    Plugin(Said),
     Arrival(Arrival),
     Ended(Ended),
     Request(Request),
@@ -41,7 +41,7 @@ impl Inlets {
             biased;
             _ = &mut self.stop => Input::Stop,
             Some(event) = self.workloads.recv() => Input::Workload(event),
-            Some(event) = self.plugins.recv() => Input::Plugin(event),
+            Some(said) = self.plugins.recv() => Input::Plugin(said),
             Some(ended) = self.ended.recv() => Input::Ended(ended),
             Some(request) = self.requests.recv() => Input::Request(request),
             Some(arrival) = self.arrivals.recv() => Input::Arrival(arrival),

@@ -9,12 +9,6 @@ use crate::model::{Event, TargetId, selects};
 impl Driver {
     /// Says so when the last detector of a target is gone, and when one is back.
     pub(super) fn look_at_protection(&mut self) {
-        let configured = |target: &TargetId| {
-            self.config.plugins.iter().any(|plugin| {
-                !self.healers.contains_key(&plugin.name)
-                    && plugin.targets.iter().any(|it| selects(it, target.as_str()))
-            })
-        };
         // What is still on its way has lost nobody yet.
         let awaited = |target: &TargetId| {
             self.config.plugins.iter().any(|plugin| {
@@ -31,7 +25,7 @@ impl Driver {
             .graph
             .iter()
             .map(|target| target.id.clone())
-            .filter(|target| configured(target) && !protected(target))
+            .filter(|target| self.is_to_be_judged(target) && !protected(target))
             .collect();
         let lost: Vec<_> = unprotected.difference(&self.unprotected).cloned().collect();
         let regained: Vec<_> = self.unprotected.difference(&unprotected).cloned().collect();

@@ -19,6 +19,7 @@ impl Driver {
     fn view(&self) -> View {
         let incidents = &self.memory.incidents;
         let detectors = self.detectors.values().map(|it| it.view.clone());
+        let shadows = self.shadows.values().map(|it| it.view.clone());
         let healers = self.healers.values().map(|it| it.view.clone());
         View {
             box_name: self.config.identity.name.clone(),
@@ -35,7 +36,7 @@ impl Driver {
                 .iter()
                 .map(|it| self.workload_view(&it.name))
                 .collect(),
-            plugins: detectors.chain(healers).collect(),
+            plugins: detectors.chain(healers).chain(shadows).collect(),
             unprotected: self.unprotected.iter().cloned().collect(),
             findings: self
                 .detectors

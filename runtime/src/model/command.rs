@@ -1,5 +1,7 @@
 //! What a person at the socket may ask of the daemon.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DrillFault, IncidentId, TargetId};
@@ -35,6 +37,21 @@ pub enum Command {
     IncidentClose {
         incident: IncidentId,
     },
+    /// Run what is in that file, instead of what ran under its name.
+    PluginInstall {
+        /// Absolute; the daemon reads it.
+        file: PathBuf,
+        #[serde(default)]
+        settings: PluginSettings,
+        /// So long it runs beside what is there, and nothing follows from what it says.
+        shadow_ms: Option<u64>,
+        /// So long a quarantine takes it back.
+        trial_ms: u64,
+    },
+    /// Take away what was installed under that name.
+    PluginRemove {
+        name: String,
+    },
     /// Stage a fault, for a drill.
     Inject {
         target: TargetId,
@@ -43,12 +60,28 @@ pub enum Command {
     },
 }
 
+/// What the box's file says of a plugin, for one that it does not name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginSettings {
+    /// Handed to the plugin as it is; an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
+    /// Selectors of the targets that it judges; all of them when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_ms: Option<u32>,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", tag = "error")]
 pub enum CommandError {
     #[error("no workload is called {name:?}; `homeostat status` lists them")]
     NoSuchWorkload { name: String },
+    #[error("no plugin is called {name:?}; `homeostat plugin list` has those there are")]
+    NoSuchPlugin { name: String },
     #[error("no open incident is called {incident}; `homeostat incidents` lists them")]
     NoSuchIncident { incident: IncidentId },
     #[error("{incident} is {phase}: {hint}")]

@@ -80,6 +80,46 @@ pub enum Event {
         plugin: String,
         why: String,
     },
+    /// The box's word for a plugin, by a person: what runs now, or in a while.
+    PluginInstalled {
+        plugin: String,
+        version: String,
+        sequence: u64,
+        publisher: String,
+        digest: String,
+        /// Runs beside what is there for so long; 0 takes its place at once.
+        shadow_ms: u64,
+        /// So long after that a quarantine takes it back.
+        trial_ms: u64,
+        by: Origin,
+    },
+    /// What was installed runs no more.
+    PluginWithdrawn {
+        plugin: String,
+        digest: String,
+        /// What runs in its place; nothing when there was nothing.
+        back_to: Option<String>,
+        why: String,
+        /// None where the daemon took it back by itself.
+        by: Option<Origin>,
+    },
+    /// It stood its trial: nothing older follows it.
+    PluginAccepted {
+        plugin: String,
+        digest: String,
+        sequence: u64,
+    },
+    /// A plugin in shadow says it, and nothing follows.
+    ShadowRaised {
+        plugin: String,
+        finding: Finding,
+    },
+    ShadowCleared {
+        plugin: String,
+        key: String,
+        target: TargetId,
+        kind: String,
+    },
     /// No detector judges this target any more.
     ProtectionLost {
         target: TargetId,
@@ -330,6 +370,9 @@ impl Event {
             | Self::Resumed { .. }
             | Self::DrillBegan { .. }
             | Self::PluginRefused { .. }
+            | Self::PluginInstalled { .. }
+            | Self::PluginWithdrawn { .. }
+            | Self::PluginAccepted { .. }
             | Self::WorkloadDesired { .. }
             | Self::Approved { .. }
             | Self::Denied { .. }

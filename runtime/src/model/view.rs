@@ -65,7 +65,7 @@ pub enum WorkloadState {
     Exited,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginView {
     pub name: String,
     pub version: String,
@@ -75,11 +75,35 @@ pub struct PluginView {
     pub detail: String,
     pub calls: u64,
     pub faults: u64,
+    /// By whose word it runs.
+    #[serde(default)]
+    pub named_by: NamedBy,
+    /// Until then it runs beside what is there, and nothing follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_until_age_ms: Option<u64>,
+    /// Until then a quarantine takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_until_age_ms: Option<u64>,
+    /// What it says in shadow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow_findings: Vec<Finding>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who named a plugin's digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamedBy {
+    /// The box's own file.
+    #[default]
+    File,
+    /// A person, with `homeostat plugin install`.
+    Operator,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginState {
+    #[default]
     Starting,
     Running,
     Backoff,

@@ -227,6 +227,6 @@ impl Life {
     }
 
     fn emit(&self, event: PluginEvent) -> Result<(), Stopped> {
-        self.events.blocking_send(event).map_err(|_| Stopped)
+        self.events.say(event).map_err(|_| Stopped)
     }
 }

@@ -47,6 +47,8 @@ pub struct Floors {
     pub clock: SavedClock,
     /// Highest sequence number seen of each plugin.
     pub plugin_sequence: BTreeMap<String, u64>,
+    /// Whose each plugin is: the publisher of what ran first under its name.
+    pub plugin_publisher: BTreeMap<String, String>,
     /// Reboots that we asked for.
     pub reboots: u64,
     /// Age of the box at the latest of them, oldest first.

@@ -1,14 +1,18 @@
 //! From a file to a plugin that may run, or to a refusal that says why.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
-use homeostat::config::PluginConfig;
+use homeostat::config::{self, Machine, PluginConfig};
+use homeostat::model::Event;
 use homeostat::plugin::package::{Blob, PAYLOAD_TYPE, Package, PackageError};
 use homeostat::plugin::{
     Cause, CheckpointStore, CodeOrigin, CompileError, Fault, PluginError, Running,
 };
-use homeostat::reconcile::start_all;
+use homeostat::reconcile::{Arrived, Reconciler, Stage};
+use homeostat::store::{SharedSlot, Slot};
 use homeostat::trust::{self, TrustError};
 
 use crate::guest;
@@ -198,6 +202,29 @@ fn a_missing_compiler_is_an_error_that_says_what_to_do() {
     assert!(text.contains("install homeostat-compile"), "{text}");
 }
 
+/// Whoever hears of plugins, and keeps them.
+#[derive(Default)]
+struct Arrivals(Vec<Arrived>);
+
+impl Stage for Arrivals {
+    fn arrive(&mut self, arrived: Arrived) -> ControlFlow<()> {
+        self.0.push(arrived);
+        ControlFlow::Continue(())
+    }
+
+    fn leave(&mut self, _: &str, _: bool) -> Option<Running> {
+        None
+    }
+
+    fn gone(&mut self, _: &str, _: bool) {}
+
+    fn write(&mut self, _: Event) {}
+
+    fn now_age_ms(&self) -> u64 {
+        0
+    }
+}
+
 #[test]
 fn one_bad_plugin_costs_no_other_its_place() {
     let mut rig = Rig::new();
@@ -206,16 +233,25 @@ fn one_bad_plugin_costs_no_other_its_place() {
     let good = rig.plugin(&guest::detector(), "detector");
     let bad = PluginConfig { name: "other".into(), ..good.clone() };
     let checkpoints: Arc<dyn CheckpointStore> = rig.checkpoints.clone();
-    let floors = [("test".to_owned(), 3)].into();
-    let mut outcomes = Vec::new();
-    start_all(&host, &[bad, good], &floors, &checkpoints, &rig.events, |it| {
-        outcomes.push(it);
-        std::ops::ControlFlow::Continue(())
-    });
+    let (mut slot, _) = Slot::open(&rig.state().join("trust")).unwrap();
+    let accepted = ("test".to_owned(), 3);
+    slot.update(|floors| floors.plugin_sequence.extend([accepted])).unwrap();
+    let text = "[box]\nname = \"b\"\nmode = \"observe\"\n";
+    let mut config = config::parse(Path::new("/b.toml"), text, &Machine::default()).unwrap();
+    config.paths.state = rig.state();
+    config.plugins = vec![bad, good];
+    let slot = SharedSlot::new(slot);
+    let mut stage = Arrivals::default();
+    let mut reconciler =
+        Reconciler::new(&host, &config, slot.clone(), checkpoints, rig.mouth.clone());
+    assert!(reconciler.start_all(&mut stage).is_continue());
+    let outcomes = stage.0;
     assert!(matches!(
         outcomes[0].result.as_ref().unwrap_err().cause,
         Cause::Package(PackageError::Name { .. })
     ));
+    let owner = slot.look(|floors| floors.plugin_publisher.get("test").cloned());
+    assert_eq!(owner.as_deref(), Some("acme"), "the name is its publisher's from now on");
     let (loaded, running) = outcomes[1].result.as_ref().unwrap();
     assert_eq!(loaded.manifest().sequence, 3);
     assert!(matches!(running, Running::Detector(_)));

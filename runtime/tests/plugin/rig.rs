@@ -10,7 +10,7 @@ use ed25519_dalek::SigningKey;
 use homeostat::config::{Paths, PluginConfig, PublisherKey, TrustConfig};
 use homeostat::model::{AfterFault, Decision, Frame, Instant, Report, Series, TargetId};
 use homeostat::plugin::package::{Blob, Limits, MANIFEST_SPEC, Manifest, Package};
-use homeostat::plugin::{CheckpointStore, Host, PluginEvent};
+use homeostat::plugin::{CheckpointStore, Events, Host, PluginEvent, Said};
 use homeostat::trust::sha256_hex;
 use tokio::sync::mpsc;
 
@@ -20,18 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Rig {
     pub dir: tempfile::TempDir,
     pub checkpoints: Arc<Checkpoints>,
-    pub events: mpsc::Sender<PluginEvent>,
-    ears: mpsc::Receiver<PluginEvent>,
+    pub events: Events,
+    /// For runs of their own.
+    pub mouth: mpsc::Sender<Said>,
+    ears: mpsc::Receiver<Said>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Rig {
     pub fn new() -> Self {
-        let (events, ears) = mpsc::channel(64);
+        let (mouth, ears) = mpsc::channel(64);
         Self {
             dir: tempfile::tempdir().unwrap(),
             checkpoints: Arc::default(),
-            events,
+            events: Events::new(mouth.clone(), 1),
+            mouth,
             ears,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
         }
@@ -85,7 +88,8 @@ impl Rig {
     /// The next event, whatever it is.
     pub fn hear(&mut self) -> PluginEvent {
         let next = async { tokio::time::timeout(PATIENCE, self.ears.recv()).await };
-        self.runtime.block_on(next).expect("an event comes in time").expect("somebody speaks")
+        let said = self.runtime.block_on(next).expect("an event comes in time");
+        said.expect("somebody speaks").event
     }
 
     pub fn hear_ready(&mut self) {

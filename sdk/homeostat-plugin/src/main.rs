@@ -61,9 +61,9 @@ enum Command {
     /// (`homeostat record`) is played to the component as the daemon would, and
     /// what it says is shown: the same each time, to the last bit.
     #[command(after_help = "Examples:\n  homeostat plugin replay\n  \
-        homeostat plugin replay i42.rec --config config.toml\n  \
-        homeostat plugin replay i42.rec --config config.toml --bless golden/i42.jsonl\n  \
-        homeostat plugin replay i42.rec --config config.toml --expect golden/i42.jsonl")]
+        homeostat plugin replay i42.rec --plugin-config config.toml\n  \
+        homeostat plugin replay i42.rec --plugin-config config.toml --bless golden/i42.jsonl\n  \
+        homeostat plugin replay i42.rec --plugin-config config.toml --expect golden/i42.jsonl")]
     Replay {
         #[command(flatten)]
         at: At,
@@ -129,8 +129,8 @@ struct At {
 #[derive(Args)]
 struct Captured {
     /// The plugin's configuration, a .json or .toml file
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    plugin_config: Option<PathBuf>,
     /// Targets that the plugin judges, with an optional `*` at the end
     #[arg(long = "target", value_name = "SELECTOR", default_value = "*")]
     targets: Vec<String>,
@@ -256,8 +256,10 @@ fn replay(
     pack::replay_on(&stage, &golden)?;
     golden.keys().for_each(|name| println!("{name}: as recorded"));
     for (name, recording) in of_boxes.iter().filter_map(|(k, it)| Some((k, of_a_box(it)?))) {
-        let how =
-            replay::How { config: captured.config.clone(), targets: captured.targets.clone() };
+        let how = replay::How {
+            config: captured.plugin_config.clone(),
+            targets: captured.targets.clone(),
+        };
         let played =
             replay::play(&stage, &plugin, &recording, &how).with_context(|| name.clone())?;
         captured.judge(name, &played)?;
@@ -267,9 +269,9 @@ fn replay(
 
 impl Captured {
     fn is_for_one(&self) -> Result<()> {
-        let said = self.config.is_some() || self.expect.is_some() || self.bless.is_some();
+        let said = self.plugin_config.is_some() || self.expect.is_some() || self.bless.is_some();
         if said {
-            bail!("--config, --expect and --bless are for one recording that a box made");
+            bail!("--plugin-config, --expect and --bless are for one recording that a box made");
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use homeostat::config::{Paths, PluginConfig, TrustConfig};
 use homeostat::model;
 use homeostat::plugin::package::Package;
-use homeostat::plugin::{CheckpointStore, Host, Loaded, PluginEvent, Running};
+use homeostat::plugin::{CheckpointStore, Events, Host, Loaded, PluginEvent, Running, Said};
 use homeostat_sdk::recording::Subject;
 use homeostat_sdk::{Decision, Incident, Pause, Proposal, RawFrame, Report, Series};
 use serde::Serialize;
@@ -78,7 +78,7 @@ pub struct Player<'a> {
     stage: &'a Stage,
     running: Option<Running>,
     loaded: Option<Loaded>,
-    events: Option<mpsc::Receiver<PluginEvent>>,
+    events: Option<mpsc::Receiver<Said>>,
     checkpoints: Arc<Checkpoints>,
 }
 
@@ -110,7 +110,8 @@ impl Player<'_> {
     fn start(&mut self) -> Result<Vec<String>, String> {
         let loaded = self.loaded.as_ref().ok_or("it was not configured")?;
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let running = self.stage.host.start(loaded, self.checkpoints.clone(), sender);
+        let events = Events::new(sender, 1);
+        let running = self.stage.host.start(loaded, self.checkpoints.clone(), events);
         self.running = Some(running.map_err(|error| error.to_string())?);
         self.events = Some(receiver);
         match self.hear()? {
@@ -136,7 +137,7 @@ impl Player<'_> {
 
     fn hear(&mut self) -> Result<PluginEvent, String> {
         let events = self.events.as_mut().ok_or("it was not started")?;
-        match events.blocking_recv() {
+        match events.blocking_recv().map(|said| said.event) {
             Some(PluginEvent::Faulted { why, .. }) => Err(why),
             Some(event) => Ok(event),
             None => Err("its thread ended without a word".into()),

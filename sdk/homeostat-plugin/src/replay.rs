@@ -35,7 +35,7 @@ pub fn play(stage: &Stage, plugin: &str, captured: &Recording, how: &How) -> Res
     let reads = match stage.subject().configure(&text) {
         Ok(reads) => reads,
         Err(why) if config.is_null() => {
-            bail!("{why}\nthe plugin was configured with nothing: say --config FILE")
+            bail!("{why}\nthe plugin was configured with nothing: say --plugin-config FILE")
         }
         Err(why) => bail!("{why}"),
     };

@@ -38,6 +38,13 @@ impl Loaded {
         &self.manifest
     }
 
+    /// The same, to be started under another name: what it keeps and says is
+    /// apart from what the plugin itself does.
+    pub fn under(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.name);
+        self
+    }
+
     pub fn world(&self) -> World {
         self.world
     }
