@@ -35,7 +35,9 @@ use crate::model::view::PluginView;
 use crate::model::{Command, DrillFault, Record, Seq, TargetId, View};
 use crate::secret::{Redacting, Redactor};
 use crate::story::Story;
-use args::{Cli, ConfigVerb, Face, FaultWord, IncidentVerb, PluginVerb, Verb, WorkloadVerb};
+use args::{
+    Cli, ConfigVerb, Face, FaultWord, IncidentVerb, PluginVerb, TrustVerb, Verb, WorkloadVerb,
+};
 use client::Client;
 use page::{Colour, Page};
 
@@ -153,6 +155,23 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
         }
         Verb::Plugin(PluginVerb::Author(args)) => return Err(author::hand_over(args)),
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
+        Verb::Trust(TrustVerb::Show(face)) => {
+            let view: View = read(&client()?.get("/v1/status")?)?;
+            let text = write(&view.trust)?;
+            out.show(*face, &text, |page| plugin::trust(page, &view.trust))?;
+        }
+        Verb::Trust(TrustVerb::Revoke { digests, keys, face }) => {
+            if digests.is_empty() && keys.is_empty() {
+                let why = "wanted --digest SHA256 or --key ID, found neither".to_owned();
+                return Err(Failure::Refused(why));
+            }
+            let (keys, digests) = (keys.clone(), digests.clone());
+            out.command(&client()?, *face, &Command::TrustRevoke { keys, digests })?;
+        }
+        Verb::Trust(TrustVerb::Update { file, face }) => {
+            let file = plugin::absolute(file)?;
+            out.command(&client()?, *face, &Command::TrustUpdate { file })?;
+        }
         Verb::Config(ConfigVerb::Check { file: named, face }) => {
             return out.check(&file(cli, named.as_deref()), *face);
         }

@@ -252,6 +252,7 @@ fn first_view(config: &Config, birth: u64, clock: &Clock, conditions: &[Conditio
         conditions: conditions.to_vec(),
         workloads: Vec::new(),
         plugins: Vec::new(),
+        trust: Default::default(),
         unprotected: Vec::new(),
         findings: Default::default(),
         incidents: Vec::new(),

@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard::{Guard, Permit};
 use crate::model::catalogue::Proof;
+use crate::model::view::TrustView;
 use crate::model::{
     AttemptId, Attrs, CommandError, Condition, Event, Line, Mark, Outcome, Record, Seq, Series,
     TargetId, Value, View,
@@ -90,10 +91,14 @@ pub struct Driver {
     healers: BTreeMap<String, ask::Asking>,
     /// Detectors that run beside the live ones, and from which nothing follows.
     shadows: BTreeMap<String, detect::Detecting>,
-    /// Runs of shadows that were ordered to go live.
-    promoted: BTreeSet<Run>,
+    /// Starts of which something was ordered, now that their time in shadow or on
+    /// trial is over.
+    ordered: BTreeSet<Run>,
+    /// Those that another is to take the place of, and that have a frame in hand.
+    leaving: Vec<arrive::Leaving>,
     /// Plugins that the box names, arrived or on their way.
     known: BTreeSet<String>,
+    trust: TrustView,
     /// The latest run that arrived.
     arrived_run: Run,
     /// What plugins said before they arrived: a thread may be faster than the
@@ -173,8 +178,10 @@ impl Driver {
             healers: ask::expected(&config),
             detectors: BTreeMap::new(),
             shadows: BTreeMap::new(),
-            promoted: BTreeSet::new(),
+            ordered: BTreeSet::new(),
+            leaving: Vec::new(),
             known: plugins,
+            trust: TrustView::default(),
             arrived_run: 0,
             early: Vec::new(),
             early_lines: VecDeque::new(),
@@ -358,6 +365,7 @@ impl Driver {
         self.look_at_leave();
         self.prove_what_has_no_probe();
         self.look_at_trials();
+        self.let_go();
         // Counters move all the time; once a second is often enough to show them.
         self.dirty |= now_age_ms >= self.published_age_ms + 1_000;
     }

@@ -12,7 +12,9 @@
 //!                install, remove ──┘── shadow over, trial over, quarantined in it
 //! ```
 
+mod believed;
 mod installed;
+mod order;
 mod reconciler;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,11 @@ use crate::config::PluginConfig;
 pub use installed::{Installed, InstalledError, SPARE};
 pub use reconciler::{Arrived, Install, Reconciler, Role, Stage};
 
-/// Names that were installed, and of which the box's file says nothing newer.
+/// Names that were installed and are live, and of which the box's file says nothing
+/// newer. What runs in shadow is awaited by nobody.
 pub fn installed_names(state: &Path, file: &[PluginConfig]) -> Vec<String> {
     let (mut shelf, _) = installed::Shelf::open(state);
     shelf.follow(file);
-    shelf.places.into_keys().collect()
+    let live = shelf.places().iter().filter(|(_, place)| place.live.is_some());
+    live.map(|(name, _)| name.clone()).collect()
 }

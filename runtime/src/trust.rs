@@ -1,6 +1,9 @@
 //! Who may say what: one envelope, one key ring, one verifier for everything
 //! that is trusted.
 //!
+//! The key root says which keys speak in which role, under which names and how
+//! many together, and what is revoked.
+//!
 //! Invariant: bytes under a signature are handed out only by [`verify`], after
 //! an ed25519 signature over exactly those bytes held (`verify_strict`, so no
 //! malleable or small-order key passes). Nothing parses them before.
@@ -12,9 +15,13 @@
 
 mod envelope;
 mod keyring;
+mod local;
+mod root;
 
 pub use envelope::{ENVELOPE_BYTES_MAX, Verified, sign, verify};
 pub use keyring::{Keyring, key_id};
+pub use local::{LocalKeyError, local_key};
+pub use root::{Grant, ROOT_PAYLOAD_TYPE, Role, Root};
 
 use sha2::{Digest, Sha256};
 
@@ -28,6 +35,18 @@ pub enum TrustError {
         "wanted an envelope of type {wanted:?}, found {found:?}; the file is of another kind than its place"
     )]
     WrongType { wanted: String, found: String },
+    #[error("this is no key root: {why}; make it anew from the root that the box has")]
+    Root { why: String },
+    #[error(
+        "wanted version {wanted} of the key root, found {found}: roots follow one another one by \
+         one, and never go back; apply those between first"
+    )]
+    RootVersion { wanted: u64, found: u64 },
+    #[error(
+        "wanted signatures by {wanted} keys of {whose}, found {found}; have those sign who hold \
+         the others"
+    )]
+    Threshold { whose: &'static str, wanted: usize, found: usize },
     #[error("wanted a signature, found none; sign it with a publisher's key")]
     Unsigned,
     #[error(

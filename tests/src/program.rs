@@ -46,6 +46,13 @@ pub fn signing_key() -> PathBuf {
     target().join("dev-key/publisher.key")
 }
 
+/// The id of a public key in base64, as `homeostat trust` takes it.
+pub fn key_id(public: &str) -> String {
+    use base64::Engine as _;
+    let public = base64::engine::general_purpose::STANDARD.decode(public).expect("it is base64");
+    homeostat::trust::key_id(&public.try_into().expect("a public key has 32 bytes"))
+}
+
 pub fn index() -> &'static Index {
     static INDEX: OnceLock<Index> = OnceLock::new();
     INDEX.get_or_init(|| {

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod deny;
+mod fuzz;
 mod man;
 mod setup;
 mod test;
@@ -41,6 +42,8 @@ enum Task {
     Man,
     /// Compile targets, system packages, a development signing key
     Setup,
+    /// What is read from outside, against whatever bytes: 10 minutes each
+    Fuzz(fuzz::Options),
     /// Licences, sources, duplicates and advisories of all dependencies
     Deny,
 }
@@ -64,6 +67,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Task::Bench(options) => bench::run(&mut work, &options),
         Task::Man => man::run(&mut work),
         Task::Setup => setup::run(&mut work).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(options) => fuzz::run(&mut work, &options),
         Task::Deny => deny::run(&mut work),
     };
     work.tell();

@@ -61,6 +61,7 @@ fn view() -> View {
         conditions: vec![],
         workloads: vec![],
         plugins: vec![],
+        trust: Default::default(),
         unprotected: vec![],
         findings: BTreeMap::new(),
         incidents: vec![],

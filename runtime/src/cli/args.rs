@@ -121,6 +121,9 @@ pub(super) enum Verb {
         #[command(flatten)]
         face: Face,
     },
+    /// Whom this box believes: its key root, publishers, what is revoked.
+    #[command(subcommand)]
+    Trust(TrustVerb),
     /// The configuration file.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -222,6 +225,35 @@ pub(super) enum IncidentVerb {
         /// Such as i42.
         #[arg(value_parser = words::incident)]
         incident: IncidentId,
+        #[command(flatten)]
+        face: Face,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TrustVerb {
+    /// The key root and what it revokes.
+    Show(Face),
+    /// Let nobody run a component, or believe a key no more: what runs by it stops.
+    ///
+    /// It stays revoked, across restarts and reinstallation. For a box whose key
+    /// root is its own; else its holders sign the next root, for `update`.
+    #[command(after_help = "Examples:\n  homeostat trust revoke --digest 3f9a…  (64 hex digits, \
+        as `homeostat plugin list --json` has them)\n  homeostat trust revoke --key 9b3c5f7d1e2a4b6c")]
+    Revoke {
+        /// SHA-256 of a component, in hex.
+        #[arg(long = "digest", value_name = "SHA256", value_parser = words::digest)]
+        digests: Vec<String>,
+        /// Id of a key, 16 hex digits.
+        #[arg(long = "key", value_name = "ID", value_parser = words::key_id)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        face: Face,
+    },
+    /// Take the next version of the key root, signed by enough keys of the present
+    /// one and of itself.
+    Update {
+        file: PathBuf,
         #[command(flatten)]
         face: Face,
     },

@@ -7,7 +7,7 @@ use super::args::Install;
 use super::list;
 use super::page::{Page, Tone, cell};
 use super::words::span;
-use crate::model::view::PluginView;
+use crate::model::view::{PluginView, TrustView};
 use crate::model::{Command, PluginSettings, View};
 
 /// What the daemon is asked. Paths are the caller's, so they are made absolute.
@@ -26,7 +26,7 @@ pub(super) fn install(wanted: &Install) -> Result<Command, Failure> {
     })
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     path.canonicalize().map_err(|why| file_failure(path, why.to_string()))
 }
 
@@ -73,4 +73,22 @@ fn said_in_shadow(page: &mut Page, plugin: &PluginView, left: &str) {
         })
         .collect();
     page.columns(&rows);
+}
+
+pub(super) fn trust(page: &mut Page, trust: &TrustView) {
+    let whose = match (trust.root_version, trust.own_root) {
+        (0, _) => "no key root is known yet, or it does not read: no plugin is believed".to_owned(),
+        (version, true) => {
+            format!("key root version {version}, made by this box: its own key holds it")
+        }
+        (version, false) => format!("key root version {version}, held by others"),
+    };
+    page.line(&whose);
+    page.line(&format!("publishers: {}", listed(&trust.publishers)));
+    page.line(&format!("revoked keys: {}", listed(&trust.revoked_keys)));
+    page.line(&format!("revoked components: {}", listed(&trust.revoked_digests)));
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }

@@ -85,6 +85,7 @@ fn well() -> View {
         conditions: vec![],
         workloads: vec![workload("digits", WorkloadState::Running, Some(4121))],
         plugins: vec![plugin("liveness", "detector", PluginState::Running, "")],
+        trust: Default::default(),
         unprotected: vec![],
         findings: BTreeMap::new(),
         incidents: vec![],
@@ -399,6 +400,8 @@ async fn the_verbs_talk_to_a_served_socket() {
                 Command::PluginInstall { file, shadow_ms, trial_ms, .. } => {
                     Ok(format!("{} {shadow_ms:?} {trial_ms}", file.display()))
                 }
+                Command::TrustRevoke { keys, digests } => Ok(format!("{keys:?} {digests:?}")),
+                Command::TrustUpdate { file } => Ok(file.display().to_string()),
                 Command::PluginRemove { name } => Ok(format!("{name} is gone")),
                 Command::WorkloadStart { name } => {
                     Err(crate::model::CommandError::NoSuchWorkload { name })
@@ -415,6 +418,9 @@ async fn the_verbs_talk_to_a_served_socket() {
             ("incidents --all", "no incidents"),
             ("plugin remove too-hot", "too-hot is gone"),
             ("plugin list", "no plugins"),
+            ("trust show", "no key root is known yet"),
+            ("trust update /dev/null", "/dev/null"),
+            ("trust revoke --key 9B3c5f7d1e2a4b6c", "[\"9b3c5f7d1e2a4b6c\"] []"),
             ("plugin install /dev/null --shadow 24h", "/dev/null Some(86400000) 3600000"),
             ("incidents --json", "[]\n"),
             ("explain i2", "i2  k of box: open"),

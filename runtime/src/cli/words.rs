@@ -100,6 +100,23 @@ pub(super) fn incident(text: &str) -> Result<IncidentId, String> {
     text.parse().map_err(|_| format!("wanted an incident such as i42, found {text:?}"))
 }
 
+/// SHA-256 in hex, with or without `sha256:` before it.
+pub(super) fn digest(text: &str) -> Result<String, String> {
+    hex(text.strip_prefix("sha256:").unwrap_or(text), 64, "the SHA-256 of a component")
+}
+
+/// Id of a key.
+pub(super) fn key_id(text: &str) -> Result<String, String> {
+    hex(text, 16, "the id of a key")
+}
+
+fn hex(text: &str, len: usize, what: &str) -> Result<String, String> {
+    match text.len() == len && text.bytes().all(|it| it.is_ascii_hexdigit()) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!("wanted {what}, {len} hex digits, found {text:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::config::{Config, PluginConfig};
 use crate::driver::{Arrival, PluginOrder};
-use crate::model::view::{NamedBy, PluginState, PluginView};
+use crate::model::view::{NamedBy, PluginState, PluginView, TrustView};
 use crate::model::{CommandError, Event};
 use crate::plugin::compile::Halt;
 use crate::plugin::{CheckpointStore, Host, HostError, Running, Said};
@@ -95,10 +95,20 @@ fn serve(
             PluginOrder::Remove { name, by, reply } => {
                 let _ = reply.send(reconciler.remove(&name, by, driver).map_err(failed));
             }
-            PluginOrder::Promote { name } => reconciler.promote(&name, driver),
-            PluginOrder::GoBack { name, why } => reconciler.go_back(&name, &why, driver),
-            PluginOrder::DropShadow { name, why } => reconciler.drop_shadow(&name, &why, driver),
-            PluginOrder::Accept { name } => reconciler.accept(&name, driver),
+            PluginOrder::Revoke { keys, digests, by, reply } => {
+                let _ = reply.send(reconciler.revoke(&keys, &digests, by, driver).map_err(failed));
+            }
+            PluginOrder::UpdateRoot { file, by, reply } => {
+                let _ = reply.send(reconciler.update_root(&file, by, driver).map_err(failed));
+            }
+            PluginOrder::Promote { name, run } => reconciler.promote(&name, run, driver),
+            PluginOrder::GoBack { name, run, why } => {
+                reconciler.go_back(&name, run, &why, driver);
+            }
+            PluginOrder::DropShadow { name, run, why } => {
+                reconciler.drop_shadow(&name, run, &why, driver);
+            }
+            PluginOrder::Accept { name, run } => reconciler.accept(&name, run, driver),
         }
     }
 }
@@ -133,6 +143,10 @@ impl Stage for DriverStage {
 
     fn gone(&mut self, name: &str, shadow: bool) {
         let _ = self.send(Arrival::Gone { name: name.to_owned(), shadow });
+    }
+
+    fn trusts(&mut self, view: TrustView) {
+        let _ = self.send(Arrival::Trust { view });
     }
 
     fn write(&mut self, event: Event) {

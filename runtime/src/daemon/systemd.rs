@@ -181,6 +181,7 @@ mod tests {
             conditions: vec![],
             workloads: vec![],
             plugins: vec![],
+            trust: Default::default(),
             unprotected: vec![],
             findings: Default::default(),
             incidents: vec![],

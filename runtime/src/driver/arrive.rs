@@ -11,12 +11,14 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::detect::Detecting;
 use super::feed::Feed;
-use crate::model::view::{PluginState, PluginView};
+use crate::model::view::{PluginView, TrustView};
 use crate::model::{Event, TargetId, selects};
 use crate::plugin::{Detector, Healer, Run, Running, SHADOW};
 
 /// Rows, lines and marks of a detector that was refused go nowhere.
 const REFUSED_PERIOD_MS: u32 = 1_000;
+/// A call in flight is let finish, within this.
+const LEAVE_WITHIN_MS: u64 = 5_000;
 
 /// A plugin that was verified, loaded and started, or that was not; and one
 /// that is to make room. In shadow is what its view says is.
@@ -51,10 +53,22 @@ pub enum Arrival {
         name: String,
         shadow: bool,
     },
+    /// Whom the box believes from now on.
+    Trust {
+        view: TrustView,
+    },
     /// What was done about a plugin, for the journal.
     Note {
         event: Event,
     },
+}
+
+/// One that is to make room.
+pub(super) struct Leaving {
+    name: String,
+    shadow: bool,
+    reply: oneshot::Sender<Option<Running>>,
+    until_age_ms: u64,
 }
 
 impl Driver {
@@ -85,14 +99,22 @@ impl Driver {
                     plugin: view.name.clone(),
                     why: view.detail.clone(),
                 });
-                self.plugin_refused(view, targets);
+                self.plugin_refused(view, run, targets);
             }
             Arrival::Leave { name, shadow, reply } => {
-                // Who asked has gone only with the daemon.
-                let _ = reply.send(self.take_leave(&name, shadow));
+                let until_age_ms = self.clock.age_ms() + LEAVE_WITHIN_MS;
+                self.leaving.push(Leaving { name, shadow, reply, until_age_ms });
+                self.let_go();
             }
             Arrival::Gone { name, shadow } => self.plugin_gone(&name, shadow),
+            Arrival::Trust { view } => {
+                self.trust = view;
+                self.dirty = true;
+            }
             Arrival::Note { event } => {
+                if let Event::PluginAccepted { plugin, .. } = &event {
+                    self.trial_is_over(plugin);
+                }
                 self.write(event);
             }
         }
@@ -142,22 +164,47 @@ impl Driver {
         });
     }
 
-    fn plugin_refused(&mut self, view: PluginView, targets: Vec<String>) {
-        if view.shadow_until_age_ms.is_some() {
-            self.order_shadow_dropped(&view.name, &view.detail);
+    fn plugin_refused(&mut self, view: PluginView, run: Run, targets: Vec<String>) {
+        let name = view.name.clone();
+        let shadow = view.shadow_until_age_ms.is_some();
+        if !shadow && self.healers.contains_key(&name) {
+            self.known.insert(name);
+            self.healer_refused(view, run);
             return;
         }
-        self.known.insert(view.name.clone());
-        if view.trial_until_age_ms.is_some() {
-            self.order_back(&view.name, &view.detail);
-        }
-        if self.healers.contains_key(&view.name) {
-            self.healer_refused(view);
+        let detecting = Detecting::refused(view, run, targets, Feed::new(REFUSED_PERIOD_MS));
+        if shadow {
+            self.shadows.insert(name, detecting);
             return;
         }
-        let feed = Feed::new(REFUSED_PERIOD_MS);
-        let detecting = Detecting::refused(view, targets, feed);
-        self.detectors.insert(detecting.view.name.clone(), detecting);
+        self.known.insert(name.clone());
+        self.detectors.insert(name, detecting);
+    }
+
+    /// Those leave who have nothing in hand, or have had it for too long: what a
+    /// frame held is judged by whoever took it.
+    pub(super) fn let_go(&mut self) {
+        let now_age_ms = self.clock.age_ms();
+        for leaving in std::mem::take(&mut self.leaving) {
+            let Leaving { name, shadow, reply, until_age_ms } = leaving;
+            let detectors = if shadow { &mut self.shadows } else { &mut self.detectors };
+            let busy = detectors.get_mut(&name).is_some_and(Detecting::is_to_leave);
+            if busy && now_age_ms < until_age_ms {
+                self.leaving.push(Leaving { name, shadow, reply, until_age_ms });
+                continue;
+            }
+            // Who asked has gone only with the daemon.
+            let _ = reply.send(self.take_leave(&name, shadow));
+        }
+    }
+
+    fn trial_is_over(&mut self, plugin: &str) {
+        if let Some(detecting) = self.detectors.get_mut(plugin) {
+            detecting.view.trial_until_age_ms = None;
+        }
+        if let Some(asking) = self.healers.get_mut(plugin) {
+            asking.view.trial_until_age_ms = None;
+        }
     }
 
     fn take_leave(&mut self, name: &str, shadow: bool) -> Option<Running> {
@@ -180,7 +227,7 @@ impl Driver {
         if !self.config.plugins.iter().any(|it| it.name == name) {
             self.healers.remove(name);
         }
-        self.drop_findings_of_nobody();
+        self.clear_findings_of(name);
     }
 
     pub(super) fn awaits_detectors(&self) -> bool {
@@ -213,10 +260,5 @@ impl Detecting {
 
     pub(super) fn is_shadow(&self) -> bool {
         self.view.shadow_until_age_ms.is_some()
-    }
-
-    /// What it would judge, it does not.
-    pub(super) fn is_quarantined(&self) -> bool {
-        self.view.state == PluginState::Quarantined
     }
 }

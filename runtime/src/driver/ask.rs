@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Driver;
+use super::exchange::{self, PluginOrder};
 use crate::config::Config;
 use crate::failpoint::{Failpoint, hit};
 use crate::guard;
@@ -20,7 +21,9 @@ use crate::plugin::{Healer, Run};
 
 pub struct Asking {
     pub view: PluginView,
-    /// Of the start that is spoken with.
+    /// Of its start.
+    start: Run,
+    /// Of the start that is spoken with: none, 0, once it was let go.
     run: Run,
     handle: Option<Healer>,
     busy: bool,
@@ -42,19 +45,19 @@ pub fn expected(config: &Config) -> BTreeMap<String, Asking> {
                 faults: 0,
                 ..PluginView::default()
             };
-            (name.clone(), Asking { view, run: 0, handle: None, busy: false })
+            (name.clone(), Asking { view, start: 0, run: 0, handle: None, busy: false })
         })
         .collect()
 }
 
 impl Driver {
     pub(super) fn healer_arrived(&mut self, view: PluginView, run: Run, handle: Healer) {
-        let asking = Asking { view, run, handle: Some(handle), busy: false };
+        let asking = Asking { view, start: run, run, handle: Some(handle), busy: false };
         self.healers.insert(asking.view.name.clone(), asking);
     }
 
-    pub(super) fn healer_refused(&mut self, view: PluginView) {
-        let asking = Asking { view, run: 0, handle: None, busy: false };
+    pub(super) fn healer_refused(&mut self, view: PluginView, start: Run) {
+        let asking = Asking { view, start, run: 0, handle: None, busy: false };
         self.healers.insert(asking.view.name.clone(), asking);
     }
 
@@ -62,14 +65,10 @@ impl Driver {
         run != 0 && self.healers.values().any(|asking| asking.run == run)
     }
 
-    /// Whose trial is over.
-    pub(super) fn healers_on_trial(&self, now_age_ms: u64) -> Vec<String> {
-        let views = self.healers.values().map(|asking| &asking.view);
-        let stood = views.filter(|it| {
-            it.state != PluginState::Quarantined
-                && it.trial_until_age_ms.is_some_and(|until| until <= now_age_ms)
-        });
-        stood.map(|it| it.name.clone()).collect()
+    /// A healer works when it runs: it may be asked nothing for months.
+    pub(super) fn healers_due(&self, now_age_ms: u64) -> Vec<(Run, PluginOrder)> {
+        let due = |asking: &Asking| exchange::due(&asking.view, asking.start, true, now_age_ms);
+        self.healers.values().filter_map(due).collect()
     }
 
     /// Another is put in its place. Whoever waits for its answer asks again.

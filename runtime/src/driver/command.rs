@@ -48,6 +48,12 @@ impl Driver {
             Command::PluginRemove { name } => {
                 self.order_of_operator(PluginOrder::Remove { name, by, reply });
             }
+            Command::TrustRevoke { keys, digests } => {
+                self.order_of_operator(PluginOrder::Revoke { keys, digests, by, reply });
+            }
+            Command::TrustUpdate { file } => {
+                self.order_of_operator(PluginOrder::UpdateRoot { file, by, reply });
+            }
             Command::Inject { target, fault } => self.inject(target, fault, by, reply),
             Command::Resume {} => {
                 self.write(Event::Resumed { by: Some(by) });

@@ -44,13 +44,18 @@ enum Readiness {
 
 pub struct Detecting {
     pub view: PluginView,
-    /// Of the start that is spoken with.
+    /// Of its start.
+    pub start: Run,
+    /// Of the start that is spoken with: none, 0, once it was let go.
     pub run: Run,
     pub feed: Feed,
     handle: Option<Detector>,
     readiness: Readiness,
     /// Selectors of the targets it judges.
     targets: Vec<String>,
+    /// Another is to take its place.
+    leaves: bool,
+    reported: bool,
     /// The latest report's findings, for `status`; the journal has the changes.
     pub findings: Vec<Finding>,
 }
@@ -66,12 +71,44 @@ impl Detecting {
         let view = PluginView { state: PluginState::Starting, ..view };
         let readiness = Readiness::Absent;
         let feed = Feed::new(period_ms);
-        Self { view, run, feed, handle: Some(handle), readiness, targets, findings: Vec::new() }
+        Self {
+            view,
+            start: run,
+            run,
+            feed,
+            handle: Some(handle),
+            readiness,
+            targets,
+            leaves: false,
+            reported: false,
+            findings: Vec::new(),
+        }
     }
 
-    pub(super) fn refused(view: PluginView, targets: Vec<String>, feed: Feed) -> Self {
-        let readiness = Readiness::Absent;
-        Self { view, run: 0, feed, handle: None, readiness, targets, findings: Vec::new() }
+    pub(super) fn refused(view: PluginView, start: Run, targets: Vec<String>, feed: Feed) -> Self {
+        Self {
+            view,
+            start,
+            run: 0,
+            feed,
+            handle: None,
+            readiness: Readiness::Absent,
+            targets,
+            leaves: false,
+            reported: false,
+            findings: Vec::new(),
+        }
+    }
+
+    /// From now on it gets no frame. Whether it has one in hand.
+    pub(super) fn is_to_leave(&mut self) -> bool {
+        self.leaves = true;
+        self.readiness == Readiness::Busy
+    }
+
+    /// Whether this start of it ever judged anything.
+    pub(super) fn has_reported(&self) -> bool {
+        self.reported
     }
 
     /// Whoever takes the handle ends it; what it still says is not heard.
@@ -83,8 +120,9 @@ impl Detecting {
         self.handle.take()
     }
 
-    pub(super) fn is_idle(&mut self) {
+    pub(super) fn has_answered(&mut self) {
         self.readiness = Readiness::Idle;
+        self.reported = true;
     }
 
     /// Whether it may judge `target`.
@@ -138,6 +176,7 @@ impl Driver {
                 self.take_fault(&named(plugin, who), who, why, then);
             }
         }
+        self.let_go();
     }
 
     /// Whose run it is.
@@ -226,7 +265,8 @@ impl Driver {
     pub(super) fn send_frames(&mut self) {
         let now = self.clock.now();
         for detecting in self.detectors.values_mut().chain(self.shadows.values_mut()) {
-            if detecting.readiness != Readiness::Idle || !detecting.feed.is_due(now.age_ms) {
+            let idle = detecting.readiness == Readiness::Idle && !detecting.leaves;
+            if !idle || !detecting.feed.is_due(now.age_ms) {
                 continue;
             }
             let Some(handle) = &detecting.handle else { continue };
@@ -247,7 +287,7 @@ impl Driver {
 
     fn take_report(&mut self, plugin: &str, report: Report) {
         let Some(detecting) = self.detectors.get_mut(plugin) else { return };
-        detecting.readiness = Readiness::Idle;
+        detecting.has_answered();
         let events = report::changes(plugin, &report, self.memory.incidents.standing());
         let kept = detecting.findings.iter().filter(|it| {
             report.unjudged.contains(&it.target)
@@ -288,25 +328,12 @@ impl Driver {
             self.count_healers_fault(plugin);
             self.healer_faulted(plugin, state, &why);
         }
-        let quarantined = then == AfterFault::Quarantined;
-        let why_ended = why.clone();
         let speaker = match who {
             Who::Shadow => format!("{plugin}{SHADOW}"),
             Who::Detector | Who::Healer => plugin.to_owned(),
         };
         self.write(Event::PluginFaulted { plugin: speaker, why, then });
         self.look_at_protection();
-        match who {
-            Who::Shadow if quarantined => self.order_shadow_dropped(plugin, &why_ended),
-            _ if quarantined && self.is_on_trial(plugin) => self.order_back(plugin, &why_ended),
-            _ => {}
-        }
-    }
-
-    fn is_on_trial(&self, plugin: &str) -> bool {
-        let detector = self.detectors.get(plugin).map(|it| &it.view);
-        let view = detector.or(self.healers.get(plugin).map(|it| &it.view));
-        view.is_some_and(|it| it.trial_until_age_ms.is_some())
     }
 
     /// What comes before a detector has arrived waits for it: the kernel says
@@ -351,6 +378,17 @@ impl Driver {
             .map(|(reference, finding)| (reference.clone(), finding.clone()))
             .collect();
         for (FindingRef { detector, key }, Finding { target, kind, .. }) in strangers {
+            self.write(Event::FindingCleared { detector, key, target, kind });
+        }
+    }
+
+    /// It runs no more, and what it said would stand for ever.
+    pub(super) fn clear_findings_of(&mut self, plugin: &str) {
+        let standing = self.memory.incidents.standing().iter();
+        let of_it = standing.filter(|(reference, _)| reference.detector == plugin);
+        let of_it: Vec<(FindingRef, Finding)> =
+            of_it.map(|(reference, finding)| (reference.clone(), finding.clone())).collect();
+        for (FindingRef { detector, key }, Finding { target, kind, .. }) in of_it {
             self.write(Event::FindingCleared { detector, key, target, kind });
         }
     }

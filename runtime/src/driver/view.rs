@@ -37,6 +37,7 @@ impl Driver {
                 .map(|it| self.workload_view(&it.name))
                 .collect(),
             plugins: detectors.chain(healers).chain(shadows).collect(),
+            trust: self.trust.clone(),
             unprotected: self.unprotected.iter().cloned().collect(),
             findings: self
                 .detectors

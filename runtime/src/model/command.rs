@@ -52,6 +52,20 @@ pub enum Command {
     PluginRemove {
         name: String,
     },
+    /// Let nobody run these components, and believe these keys no more.
+    TrustRevoke {
+        /// Ids of keys.
+        #[serde(default)]
+        keys: Vec<String>,
+        /// SHA-256 of components, in hex.
+        #[serde(default)]
+        digests: Vec<String>,
+    },
+    /// Take the next key root from a file.
+    TrustUpdate {
+        /// Absolute; the daemon reads it.
+        file: PathBuf,
+    },
     /// Stage a fault, for a drill.
     Inject {
         target: TargetId,

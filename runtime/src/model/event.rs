@@ -109,6 +109,13 @@ pub enum Event {
         digest: String,
         sequence: u64,
     },
+    /// From now on other keys are believed, or fewer components run.
+    TrustChanged {
+        root_version: u64,
+        revoked_keys: Vec<String>,
+        revoked_digests: Vec<String>,
+        by: Origin,
+    },
     /// A plugin in shadow says it, and nothing follows.
     ShadowRaised {
         plugin: String,
@@ -373,6 +380,7 @@ impl Event {
             | Self::PluginInstalled { .. }
             | Self::PluginWithdrawn { .. }
             | Self::PluginAccepted { .. }
+            | Self::TrustChanged { .. }
             | Self::WorkloadDesired { .. }
             | Self::Approved { .. }
             | Self::Denied { .. }

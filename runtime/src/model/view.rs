@@ -20,6 +20,8 @@ pub struct View {
     pub conditions: Vec<Condition>,
     pub workloads: Vec<WorkloadView>,
     pub plugins: Vec<PluginView>,
+    #[serde(default)]
+    pub trust: TrustView,
     /// Targets that no detector judges.
     pub unprotected: Vec<TargetId>,
     /// Findings that stand now, by detector.
@@ -87,6 +89,21 @@ pub struct PluginView {
     /// What it says in shadow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow_findings: Vec<Finding>,
+}
+
+/// Whom the box believes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustView {
+    /// Of the key root; 0 before it is known.
+    pub root_version: u64,
+    /// The box made its root itself, and its own key holds it.
+    pub own_root: bool,
+    /// Names of publishers, or beginnings of names and `*`.
+    pub publishers: Vec<String>,
+    /// Ids.
+    pub revoked_keys: Vec<String>,
+    /// SHA-256, in hex.
+    pub revoked_digests: Vec<String>,
 }
 
 /// Who named a plugin's digest.

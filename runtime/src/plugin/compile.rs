@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 pub use self::halt::Halt;
 #[cfg(feature = "compiler")]
 pub use self::program::main;
-use super::engine::Reservation;
+use super::engine::CodeKind;
 
 const MAGIC: &[u8; 8] = b"HSTNATV1";
 const HEADER_BYTES: usize = MAGIC.len() + 8 + 32;
@@ -66,16 +66,12 @@ pub struct Compiler {
 
 impl Compiler {
     /// Blocks until the program ends, one way or another.
-    pub fn compile(
-        &self,
-        component: &[u8],
-        reservation: Reservation,
-    ) -> Result<Vec<u8>, CompileError> {
+    pub fn compile(&self, component: &[u8], kind: CodeKind) -> Result<Vec<u8>, CompileError> {
         if self.halt.is_called() {
             return Err(CompileError::Halted);
         }
         let start = |source| CompileError::Start { program: self.program.clone(), source };
-        let mut child = self.spawn(reservation).map_err(start)?;
+        let mut child = self.spawn(kind).map_err(start)?;
         let ran = self.converse(&mut child, component).map_err(start)?;
         match ran.status.code() {
             Some(0) => unframe(&ran.output).map_err(|found| self.broken(found)),
@@ -90,9 +86,9 @@ impl Compiler {
         }
     }
 
-    fn spawn(&self, reservation: Reservation) -> std::io::Result<Child> {
+    fn spawn(&self, kind: CodeKind) -> std::io::Result<Child> {
         Command::new(&self.program)
-            .arg(reservation.word())
+            .arg(kind.word())
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -207,7 +203,7 @@ mod tests {
 
     fn compile(compiler: &Compiler) -> Result<Vec<u8>, CompileError> {
         loop {
-            match compiler.compile(&[7; 1 << 20], Reservation::Wide) {
+            match compiler.compile(&[7; 1 << 20], CodeKind::Wide) {
                 // Another test's child still holds the script open for writing.
                 Err(CompileError::Start { source, .. })
                     if source.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
@@ -288,7 +284,7 @@ mod tests {
     fn a_missing_compiler_is_named() {
         let program = "/nowhere/homeostat-compile".into();
         let compiler = Compiler { program, deadline: LONG, halt: Halt::default() };
-        let error = compiler.compile(b"", Reservation::Wide).unwrap_err();
+        let error = compiler.compile(b"", CodeKind::Wide).unwrap_err();
         assert!(error.to_string().contains("/nowhere/homeostat-compile"), "{error}");
     }
 }

@@ -46,48 +46,54 @@ impl From<wasmtime::Error> for EngineError {
     }
 }
 
-/// How much address space stands behind each linear memory. With all of the
-/// 4 GiB that an index can reach, most bounds checks fall away: detectors ran
-/// 25 to 35 % slower without (facts of the project, wasm-host). Where address
-/// space is short there is a narrow one. Native code fits only its own kind.
+/// For what native code is made; it fits only its own kind.
+///
+/// Wide and narrow say how much address space stands behind each linear memory.
+/// With all of the 4 GiB that an index can reach, most bounds checks fall away:
+/// detectors ran 25 to 35 % slower without (facts of the project, wasm-host).
+/// Where address space is short there is a narrow one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reservation {
+pub enum CodeKind {
     Wide,
     Narrow,
+    /// Wide, and it counts what it executes: for an author, never for a box.
+    Metered,
 }
 
-impl Reservation {
+impl CodeKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Wide => "wide",
             Self::Narrow => "narrow",
+            Self::Metered => "metered",
         }
     }
 
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Wide, Self::Narrow].into_iter().find(|reservation| reservation.word() == word)
+        [Self::Wide, Self::Narrow, Self::Metered].into_iter().find(|kind| kind.word() == word)
     }
 
     fn bytes(self) -> u64 {
         match self {
-            Self::Wide => 4 << 30,
+            Self::Wide | Self::Metered => 4 << 30,
             Self::Narrow => MEMORY_BYTES_MAX,
         }
     }
 }
 
 /// Everything that decides what native code looks like.
-pub(super) fn code_config(reservation: Reservation) -> Config {
+pub(super) fn code_config(kind: CodeKind) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(kind == CodeKind::Metered)
         // Without: an empty call costs a third, a host call likewise.
         .concurrency_support(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         // Its results may differ from CPU to CPU, and a recording replays exactly.
         .wasm_relaxed_simd(false)
-        .memory_reservation(reservation.bytes())
+        .memory_reservation(kind.bytes())
         .memory_may_move(false)
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES)
@@ -109,7 +115,7 @@ pub(super) fn code_config(reservation: Reservation) -> Config {
 #[derive(Debug)]
 pub(super) struct Engine {
     engine: wasmtime::Engine,
-    reservation: Reservation,
+    kind: CodeKind,
     ticker: Ticker,
 }
 
@@ -118,26 +124,34 @@ impl Engine {
     /// plugins are exchanged, and one that is being tested.
     pub(super) fn new(plugins_max: u32) -> Result<Self, EngineError> {
         let slots = plugins_max.saturating_mul(2).saturating_add(1);
-        let wide = u64::from(slots) * Reservation::Wide.bytes() <= WIDE_POOL_BYTES_MAX;
+        let wide = u64::from(slots) * CodeKind::Wide.bytes() <= WIDE_POOL_BYTES_MAX;
         let built = match wide {
-            true => build(Reservation::Wide, slots).or_else(|why| {
+            true => build(CodeKind::Wide, slots).or_else(|why| {
                 tracing::info!("no wide address space for plugins, taking the narrow: {why:#}");
-                build(Reservation::Narrow, slots)
+                build(CodeKind::Narrow, slots)
             }),
-            false => build(Reservation::Narrow, slots),
+            false => build(CodeKind::Narrow, slots),
         };
-        let (engine, reservation) = built?;
+        let (engine, kind) = built?;
         let ticker = Ticker::start(&engine, TICK)
             .map_err(|error| EngineError { why: format!("no thread for its clock: {error}") })?;
-        Ok(Self { engine, reservation, ticker })
+        Ok(Self { engine, kind, ticker })
+    }
+
+    /// One that counts what plugins execute.
+    pub(super) fn metered() -> Result<Self, EngineError> {
+        let (engine, kind) = build(CodeKind::Metered, 2)?;
+        let ticker = Ticker::start(&engine, TICK)
+            .map_err(|error| EngineError { why: format!("no thread for its clock: {error}") })?;
+        Ok(Self { engine, kind, ticker })
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.engine
     }
 
-    pub(super) fn reservation(&self) -> Reservation {
-        self.reservation
+    pub(super) fn kind(&self) -> CodeKind {
+        self.kind
     }
 
     /// Ticks until what is returned is dropped.
@@ -148,13 +162,13 @@ impl Engine {
     /// What native code must have been made for to be loaded here: versions,
     /// settings, target, CPU.
     pub(super) fn fingerprint(&self) -> String {
-        fingerprint(self.reservation, &cpu())
+        fingerprint(self.kind, &cpu())
     }
 }
 
-fn fingerprint(reservation: Reservation, cpu: &str) -> String {
+fn fingerprint(kind: CodeKind, cpu: &str) -> String {
     // Line by line in order: a compiler's settings are in a hash map.
-    let config = format!("{:#?}", code_config(reservation));
+    let config = format!("{:#?}", code_config(kind));
     let mut config: Vec<&str> = config.lines().collect();
     config.sort_unstable();
     let config = sha256_hex(config.join("\n").as_bytes());
@@ -178,10 +192,7 @@ fn cpu() -> String {
     sha256_hex(lines.join("\n").as_bytes())
 }
 
-fn build(
-    reservation: Reservation,
-    slots: u32,
-) -> wasmtime::Result<(wasmtime::Engine, Reservation)> {
+fn build(kind: CodeKind, slots: u32) -> wasmtime::Result<(wasmtime::Engine, CodeKind)> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
@@ -194,17 +205,17 @@ fn build(
         .max_tables_per_module(TABLES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_unused_warm_slots(2);
-    let mut config = code_config(reservation);
+    let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Ok((wasmtime::Engine::new(&config)?, reservation))
+    Ok((wasmtime::Engine::new(&config)?, kind))
 }
 
-/// Native code of a component, for an engine of that reservation on this CPU.
+/// Native code of a component, for an engine of that kind on this CPU.
 /// Runs in `homeostat-compile`, never in the daemon.
 #[cfg(feature = "compiler")]
-pub(super) fn compile(component: &[u8], reservation: Reservation) -> Result<Vec<u8>, String> {
+pub(super) fn compile(component: &[u8], kind: CodeKind) -> Result<Vec<u8>, String> {
     let text = |error: wasmtime::Error| format!("{error:#}");
-    let engine = wasmtime::Engine::new(&code_config(reservation)).map_err(text)?;
+    let engine = wasmtime::Engine::new(&code_config(kind)).map_err(text)?;
     engine.precompile_component(component).map_err(text)
 }
 
@@ -221,15 +232,15 @@ mod tests {
 
     #[test]
     fn settings_and_cpu_are_in_the_fingerprint() {
-        let wide = fingerprint(Reservation::Wide, "a");
-        assert_eq!(wide, fingerprint(Reservation::Wide, "a"));
-        assert_ne!(wide, fingerprint(Reservation::Narrow, "a"));
-        assert_ne!(wide, fingerprint(Reservation::Wide, "b"));
+        let wide = fingerprint(CodeKind::Wide, "a");
+        assert_eq!(wide, fingerprint(CodeKind::Wide, "a"));
+        assert_ne!(wide, fingerprint(CodeKind::Narrow, "a"));
+        assert_ne!(wide, fingerprint(CodeKind::Wide, "b"));
     }
 
     #[test]
     fn many_plugins_get_narrow_memories_and_few_get_wide_ones() {
-        assert_eq!(Engine::new(2).unwrap().reservation(), Reservation::Wide);
-        assert_eq!(Engine::new(40).unwrap().reservation(), Reservation::Narrow);
+        assert_eq!(Engine::new(2).unwrap().kind(), CodeKind::Wide);
+        assert_eq!(Engine::new(40).unwrap().kind(), CodeKind::Narrow);
     }
 }

@@ -12,7 +12,7 @@ mod check;
 mod loaded;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
@@ -46,7 +46,8 @@ pub enum HostError {
 pub struct Host {
     engine: Arc<Engine>,
     linker: Linker<Guest>,
-    ring: Keyring,
+    /// Replaced as a whole when somebody is trusted no more.
+    ring: RwLock<Arc<Keyring>>,
     compiler: Compiler,
     cache: Result<Cache, CacheError>,
 }
@@ -62,8 +63,17 @@ impl Host {
     /// An engine for so many plugins, whose keys are trusted as `trust` says.
     /// A state folder that cannot be written costs the cache, not the host.
     pub fn new(paths: &Paths, trust: &TrustConfig, plugins: usize) -> Result<Self, HostError> {
-        let ring = Keyring::new(trust)?;
         let engine = Engine::new(u32::try_from(plugins.max(1)).unwrap_or(u32::MAX))?;
+        Self::on(engine, paths, trust)
+    }
+
+    /// One that counts what its plugins execute; for an author's tool.
+    pub fn metered(paths: &Paths, trust: &TrustConfig) -> Result<Self, HostError> {
+        Self::on(Engine::metered()?, paths, trust)
+    }
+
+    fn on(engine: Engine, paths: &Paths, trust: &TrustConfig) -> Result<Self, HostError> {
+        let ring = Keyring::new(trust)?;
         let linker = sandbox::linker(&engine).map_err(EngineError::from)?;
         let cache = Cache::open(&paths.state, engine.fingerprint());
         if let Err(error) = &cache {
@@ -74,7 +84,37 @@ impl Host {
             deadline: COMPILE_DEADLINE,
             halt: Halt::default(),
         };
+        let ring = RwLock::new(Arc::new(ring));
         Ok(Self { engine: Arc::new(engine), linker, ring, compiler, cache })
+    }
+
+    /// From now on these are believed, and nobody else. What runs goes on.
+    pub fn trust(&self, ring: Keyring) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    }
+
+    fn ring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether both still vouch for what is configured. Compiles nothing.
+    pub fn admits(&self, config: &PluginConfig, floor: u64) -> Result<(), PluginError> {
+        self.verified(config, floor).map(drop)
+    }
+
+    /// Whether nobody may run what is configured any more, whatever its file is now.
+    pub fn revoked(&self, config: &PluginConfig) -> Option<PluginError> {
+        let (name, digest) = (config.name.clone(), config.digest.clone());
+        let revoked = self.ring().is_revoked(&digest);
+        revoked
+            .then(|| PluginError::new(&config.name, PackageError::Revoked { name, digest }.into()))
+    }
+
+    fn verified(&self, config: &PluginConfig, floor: u64) -> Result<Package, PluginError> {
+        let named = |cause| PluginError::new(&config.name, cause);
+        let bytes = Package::read(&config.package).map_err(|error| named(error.into()))?;
+        Package::verify(&bytes, &self.ring(), &Admission::of(config, floor))
+            .map_err(|error| named(error.into()))
     }
 
     /// Its compiler ends when that is called, and none begins again.
@@ -96,17 +136,13 @@ impl Host {
     /// Verifies, compiles or finds in the cache, tests. Blocks: for as long as
     /// the compiler takes, at first, and for a millisecond or so ever after.
     pub fn load(&self, config: &PluginConfig, floor: u64) -> Result<Loaded, PluginError> {
-        let named = |cause| PluginError::new(&config.name, cause);
-        let bytes = Package::read(&config.package).map_err(|error| named(error.into()))?;
-        let package = Package::verify(&bytes, &self.ring, &Admission::of(config, floor))
-            .map_err(|error| named(error.into()))?;
-        self.prepare(config, &package)
+        self.prepare(config, &self.verified(config, floor)?)
     }
 
     /// A file that a publisher of ours signed and that is whole. What the box
     /// says of it is still to be heard.
     pub fn open(&self, bytes: &[u8]) -> Result<Package, PackageError> {
-        Package::inspect(bytes, &self.ring)
+        Package::inspect(bytes, &self.ring())
     }
 
     /// The rest of [`Host::load`], for a package that was verified elsewhere.
@@ -124,8 +160,7 @@ impl Host {
         let (component, native) = match cached {
             Some(component) => (component, None),
             None => {
-                let native =
-                    self.compiler.compile(package.component(), self.engine.reservation())?;
+                let native = self.compiler.compile(package.component(), self.engine.kind())?;
                 (self.deserialize(&native)?, Some(native))
             }
         };

@@ -176,11 +176,15 @@ impl<'a> Signed<'a> {
         check_golden_entries(&golden)?;
         let verified = trust::verify(envelope, PAYLOAD_TYPE, ring)?;
         let manifest = Manifest::parse(&verified.payload)?;
-        if !verified.signers.contains(&manifest.publisher) {
+        if !ring.vouches(&manifest.publisher, &verified) {
             return Err(PackageError::Publisher {
                 wanted: manifest.publisher,
                 found: verified.signers.join(", "),
             });
+        }
+        if ring.is_revoked(&manifest.component.sha256) {
+            let (name, digest) = (manifest.name, manifest.component.sha256);
+            return Err(PackageError::Revoked { name, digest });
         }
         Ok(Self { manifest, component, golden })
     }

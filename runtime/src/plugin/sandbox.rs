@@ -100,6 +100,8 @@ struct Limiter {
     limits: StoreLimits,
     memory_max: usize,
     memory_refused: Option<usize>,
+    /// Of linear memory, in bytes: it never shrinks.
+    memory_held: usize,
 }
 
 /// How long the call in flight takes, by both clocks.
@@ -160,12 +162,15 @@ impl Sandbox {
             .tables((engine::TABLES_MAX * engine::CORE_INSTANCES_MAX) as usize)
             .memories(engine::MEMORIES_MAX as usize)
             .build();
-        let limiter = Limiter { limits, memory_max: plugin.memory_max, memory_refused: None };
+        let memory_max = plugin.memory_max;
+        let limiter = Limiter { limits, memory_max, memory_refused: None, memory_held: 0 };
         let time = CallTime::begin(plugin.deadline_ms);
         let guest = Guest { plugin: plugin.clone(), limiter, time, last_words: None };
         let mut store = Store::new(engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
+        // Fails where nothing is metered, and then nothing is asked for.
+        let _ = store.set_fuel(u64::MAX);
         // Asked at every tick, so a late tick makes no deadline later by more
         // than itself, and ticks that come in a burst make none earlier.
         store.epoch_deadline_callback(|mut context| {
@@ -176,6 +181,16 @@ impl Sandbox {
             }
         });
         Self { store, engine: engine.clone(), plugin: plugin.clone() }
+    }
+
+    /// What it executed so far, in wasmtime's units; none where it is not metered.
+    pub(super) fn fuel_used(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
+    }
+
+    /// Linear memory that it holds, in bytes.
+    pub(super) fn memory_held(&self) -> usize {
+        self.store.data().limiter.memory_held
     }
 
     /// One call, under the deadline.
@@ -238,8 +253,9 @@ impl ResourceLimiter for Limiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let granted = self.limits.memory_growing(current, desired, maximum)?;
-        if !granted {
-            self.memory_refused = Some(desired);
+        match granted {
+            true => self.memory_held = desired,
+            false => self.memory_refused = Some(desired),
         }
         Ok(granted)
     }

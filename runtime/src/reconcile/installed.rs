@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PluginConfig;
 use crate::model::PluginSettings;
+use crate::trust::sha256_hex;
 
 const FORMAT: u32 = 1;
 const INDEX: &str = "installed.json";
@@ -29,6 +30,11 @@ pub enum InstalledError {
     Io { path: PathBuf, why: std::io::Error },
     #[error("{path} does not read: {why}; install again what `homeostat plugin list` lacks")]
     Malformed { path: PathBuf, why: String },
+    #[error(
+        "what was installed is not known, so nothing is written over it: {why}; mend or remove \
+         the index, and start the daemon anew"
+    )]
+    Broken { why: String },
     #[error("{PLACES_MAX} plugins are installed, and no more may be: remove one first")]
     Full,
 }
@@ -44,6 +50,9 @@ pub struct Installed {
     pub digest: String,
     /// Name of the plugin file in the folder.
     pub file: String,
+    /// In place of the file's settings, where the box's file has no such plugin.
+    #[serde(default)]
+    pub settings: PluginSettings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +78,6 @@ pub struct Trial {
 pub struct Place {
     /// Digest of the file's own entry, when this was installed.
     pub over: Option<String>,
-    /// In place of the file's settings, where the file has no such plugin.
-    #[serde(default)]
-    pub settings: PluginSettings,
     pub live: Option<Installed>,
     pub shadow: Option<Shadow>,
     pub trial: Option<Trial>,
@@ -87,6 +93,16 @@ impl Place {
     fn is_empty(&self) -> bool {
         self.live.is_none() && self.shadow.is_none()
     }
+
+    pub fn put_on_trial(&mut self, what: Installed, until_age_ms: u64) {
+        let before = match self.trial.take() {
+            // What did not stand its trial yet is nothing to go back to.
+            Some(trial) => trial.before,
+            None => self.live.take(),
+        };
+        self.live = Some(what);
+        self.trial = Some(Trial { until_age_ms, before });
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,12 +115,14 @@ struct Index {
 /// The folder, and what its index says.
 pub struct Shelf {
     folder: PathBuf,
-    pub places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Place>,
+    /// Why the index does not read. Then nothing is written over it.
+    broken: Option<String>,
 }
 
 impl Shelf {
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, places: BTreeMap::new() }
+        Self { folder, places: BTreeMap::new(), broken: None }
     }
 
     /// As it was left. One that does not read is empty, and says why.
@@ -112,7 +130,10 @@ impl Shelf {
         let mut shelf = Self::new(state.join("plugins"));
         match shelf.load() {
             Ok(()) => (shelf, None),
-            Err(error) => (shelf, Some(error)),
+            Err(error) => {
+                shelf.broken = Some(error.to_string());
+                (shelf, Some(error))
+            }
         }
     }
 
@@ -147,6 +168,10 @@ impl Shelf {
         stale
     }
 
+    pub fn places(&self) -> &BTreeMap<String, Place> {
+        &self.places
+    }
+
     pub fn has_room_for(&self, name: &str) -> Result<(), InstalledError> {
         let full = self.places.len() >= PLACES_MAX && !self.places.contains_key(name);
         if full { Err(InstalledError::Full) } else { Ok(()) }
@@ -156,22 +181,53 @@ impl Shelf {
         self.folder.join(&installed.file)
     }
 
-    /// Puts a plugin file among them.
-    pub fn put(&self, digest: &str, bytes: &[u8]) -> Result<String, InstalledError> {
-        let name = format!("{digest}.{ENDING}");
+    /// Puts a plugin file among them, under a name that is its content's: two
+    /// plugins may have one component.
+    pub fn put(&self, bytes: &[u8]) -> Result<String, InstalledError> {
+        self.check_whole()?;
+        let name = format!("{}.{ENDING}", sha256_hex(bytes));
         self.write(&name, bytes)?;
         Ok(name)
     }
 
-    /// Writes the index, and removes the files that nobody names any more.
-    pub fn save(&mut self) -> Result<(), InstalledError> {
-        self.places.retain(|_, place| !place.is_empty());
-        let index = Index { homeostat_installed: FORMAT, plugins: self.places.clone() };
-        let text = serde_json::to_vec_pretty(&index)
-            .map_err(|why| self.io(INDEX, std::io::Error::other(why)))?;
-        self.write(INDEX, &text)?;
+    fn check_whole(&self) -> Result<(), InstalledError> {
+        match &self.broken {
+            Some(why) => Err(InstalledError::Broken { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Changes what is installed, once it is written down.
+    pub fn change(
+        &mut self,
+        change: impl FnOnce(&mut BTreeMap<String, Place>),
+    ) -> Result<(), InstalledError> {
+        let mut places = self.places.clone();
+        change(&mut places);
+        places.retain(|_, place| !place.is_empty());
+        self.save(&places)?;
+        self.places = places;
         self.sweep();
         Ok(())
+    }
+
+    /// Changes what is installed, written down or not: what is bad does not go on
+    /// running because a disk is full.
+    pub fn change_anyway(&mut self, change: impl FnOnce(&mut BTreeMap<String, Place>)) {
+        change(&mut self.places);
+        self.places.retain(|_, place| !place.is_empty());
+        match self.save(&self.places) {
+            Ok(()) => self.sweep(),
+            Err(error) => tracing::error!(%error, "what is installed is not written down"),
+        }
+    }
+
+    fn save(&self, places: &BTreeMap<String, Place>) -> Result<(), InstalledError> {
+        self.check_whole()?;
+        let index = Index { homeostat_installed: FORMAT, plugins: places.clone() };
+        let text = serde_json::to_vec_pretty(&index)
+            .map_err(|why| self.io(INDEX, std::io::Error::other(why)))?;
+        self.write(INDEX, &text)
     }
 
     fn sweep(&self) {
@@ -199,7 +255,10 @@ impl Shelf {
             fs::rename(&unfinished, self.folder.join(name))?;
             fs::File::open(&self.folder)?.sync_all()
         };
-        written().map_err(|why| self.io(name, why))
+        written().map_err(|why| {
+            let _ = fs::remove_file(self.folder.join(format!("{name}.unfinished")));
+            self.io(name, why)
+        })
     }
 
     fn io(&self, name: &str, why: std::io::Error) -> InstalledError {

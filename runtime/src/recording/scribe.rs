@@ -14,6 +14,9 @@ use crate::model::{Instant, Line, Mark, Series, TargetId, selects};
 /// Version of the format.
 const VERSION: u32 = 1;
 const FRAME_MS: u64 = 1_000;
+/// As many as the daemon puts into one frame of a detector.
+const ROWS_MAX: usize = 64;
+const LINES_MAX: usize = 512;
 
 /// What of the box is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Scribe {
     seq: u64,
     /// Of the frame that is being filled: when it ends.
     ends_ms: Option<u64>,
+    /// Of the frame before: when it ended.
+    ended_ms: u64,
     lost: u64,
     rows: Vec<u64>,
     values: Vec<f64>,
@@ -114,6 +119,7 @@ impl Scribe {
             boot,
             seq: 0,
             ends_ms: None,
+            ended_ms: 0,
             lost: 0,
             rows: Vec::new(),
             values: Vec::new(),
@@ -149,14 +155,15 @@ impl Scribe {
             return None;
         }
         let age_ms = entry.age_ms();
+        let crowded = self.rows.len() >= ROWS_MAX || self.lines.len() >= LINES_MAX;
         let full = match self.ends_ms {
-            Some(ends_ms) if age_ms >= ends_ms => self.finish(),
+            Some(ends_ms) if age_ms >= ends_ms || crowded => self.finish(),
             _ => None,
         };
-        // What comes late belongs to the frame that is open: ages of entries of
-        // several sources are not in order.
+        // What comes late belongs to the frame that is open, or to the next: ages of
+        // entries of several sources are not in order, and time never goes back.
         if self.ends_ms.is_none() {
-            self.ends_ms = Some((age_ms / FRAME_MS + 1) * FRAME_MS);
+            self.ends_ms = Some(((age_ms / FRAME_MS + 1) * FRAME_MS).max(self.ended_ms));
         }
         self.put(entry);
         full
@@ -170,6 +177,7 @@ impl Scribe {
     /// The frame that is open, if there is one.
     pub fn finish(&mut self) -> Option<String> {
         let age_ms = self.ends_ms.take()?;
+        self.ended_ms = age_ms;
         self.seq += 1;
         let frame = Frame {
             seq: self.seq,
@@ -227,4 +235,54 @@ fn takes_mark(targets: &[String], mark: &Mark) -> bool {
 fn json<T: Serialize>(value: &T) -> String {
     // A struct of numbers, texts and lists always makes JSON.
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SeriesId;
+
+    fn scribe() -> Scribe {
+        let series = Series {
+            name: "a".into(),
+            unit: "1".into(),
+            target: TargetId::the_box(),
+            period_ms: 100,
+            labels: vec![],
+        };
+        Scribe::new("b", "", &[series], &Selection::default(), 1)
+    }
+
+    fn numbers(age_ms: u64) -> Entry {
+        Entry::Numbers { age_ms, ids: [SeriesId(0)].into(), values: [1.0].into() }
+    }
+
+    fn now_ms(frame: &str) -> u64 {
+        let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
+        frame["frame"]["now"]["age_ms"].as_u64().unwrap()
+    }
+
+    #[test]
+    fn what_comes_after_its_second_was_written_goes_into_the_next_and_time_never_goes_back() {
+        let mut scribe = scribe();
+        assert_eq!(scribe.take(&numbers(1_100)), None);
+        let first = scribe.finish_before(2_000).expect("its second is over");
+        assert_eq!(scribe.take(&numbers(1_900)), None, "it is late");
+        let late = scribe.take(&numbers(2_500)).expect("another second begins");
+        assert_eq!((now_ms(&first), now_ms(&late)), (2_000, 2_000));
+        assert_eq!(now_ms(&scribe.finish().unwrap()), 3_000);
+    }
+
+    #[test]
+    fn a_second_with_more_than_a_frame_takes_is_several() {
+        let mut scribe = scribe();
+        let line = |age_ms| {
+            let (target, source) = (TargetId::the_box(), "kernel".to_owned());
+            Entry::Line(Arc::new(Line { target, source, age_ms, priority: 6, text: "x".into() }))
+        };
+        let full = (0..1_200).filter_map(|n| scribe.take(&line(1_000 + n % 900))).count();
+        assert_eq!(full, 2);
+        let rest: serde_json::Value = serde_json::from_str(&scribe.finish().unwrap()).unwrap();
+        assert_eq!(rest["frame"]["lines"].as_array().unwrap().len(), 1_200 - 2 * 512);
+    }
 }

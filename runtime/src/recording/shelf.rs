@@ -3,6 +3,7 @@
 //! Invariant: at most so many files and so many bytes; the oldest goes first. A
 //! file is there whole or not at all.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,6 +15,10 @@ use crate::config::RecordingConfig;
 use crate::model::IncidentId;
 
 const ENDING: &str = "rec";
+const UNFINISHED: &str = "unfinished";
+/// Of one recording, whatever the box allows for all of them: as text a row of
+/// many series takes far more than in memory.
+const FILE_BYTES_MAX: usize = 4 << 20;
 /// Entries cloned at once.
 const CHUNK_LEN: usize = 1_024;
 
@@ -64,7 +69,8 @@ impl Shelf {
         let path = self.path(opened.incident);
         let failed = |why| ShelfError { path: path.clone(), why };
         fs::create_dir_all(&self.folder).map_err(failed)?;
-        let unfinished = path.with_extension("unfinished");
+        self.sweep();
+        let unfinished = path.with_extension(UNFINISHED);
         let written =
             self.write(&unfinished, tape, opened).and_then(|()| fs::rename(&unfinished, &path));
         if let Err(why) = written {
@@ -81,30 +87,52 @@ impl Shelf {
         let file = options.create(true).write(true).truncate(true).mode(0o600).open(path)?;
         let mut out = std::io::BufWriter::new(file);
         let about = format!("what led to {}: {} of {}", opened.incident, opened.kind, opened.root);
-        let (mut next, standing) = tape.from_age(0);
-        let end = tape.next();
+        let (next, standing) = tape.from_age(0);
         let selection = Selection::default();
         let mut scribe =
             Scribe::new(&self.box_name, &about, tape.series(), &selection, opened.now.boot);
         writeln!(out, "{}", scribe.header())?;
         scribe.stand(standing);
+        for line in self.latest(tape, scribe, next) {
+            writeln!(out, "{line}")?;
+        }
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    }
+
+    /// The frames that led to it; of too many, those that came last.
+    fn latest(&self, tape: &Tape, mut scribe: Scribe, mut next: u64) -> VecDeque<String> {
+        let bytes_max = usize::try_from(self.bytes_max).unwrap_or(usize::MAX).min(FILE_BYTES_MAX);
+        let end = tape.next();
+        let (mut lines, mut bytes) = (VecDeque::new(), 0);
+        let mut keep = |line: Option<String>| {
+            let Some(line) = line else { return };
+            bytes += line.len() + 1;
+            lines.push_back(line);
+            while bytes > bytes_max {
+                let Some(oldest) = lines.pop_front() else { break };
+                bytes -= oldest.len() + 1;
+            }
+        };
         while next < end {
             let heard = tape.hear(next, CHUNK_LEN.min(usize::try_from(end - next).unwrap_or(1)));
             if heard.entries.is_empty() {
                 break;
             }
             scribe.miss(heard.missed);
-            for entry in &heard.entries {
-                if let Some(line) = scribe.take(entry) {
-                    writeln!(out, "{line}")?;
-                }
-            }
+            heard.entries.iter().for_each(|entry| keep(scribe.take(entry)));
             next = heard.next;
         }
-        if let Some(line) = scribe.finish() {
-            writeln!(out, "{line}")?;
+        keep(scribe.finish());
+        lines
+    }
+
+    /// What a daemon that was killed left half-written.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|it| it == UNFINISHED) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
-        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
     }
 
     /// Removes the oldest, until what is left fits.
@@ -124,9 +152,10 @@ impl Shelf {
         kept.sort_by_key(|(id, _)| std::cmp::Reverse(id.0));
         let mut bytes = 0;
         for (place, (id, size)) in kept.into_iter().enumerate() {
-            bytes += size;
-            if place >= self.files_max || bytes > self.bytes_max {
+            if place >= self.files_max || bytes + size > self.bytes_max {
                 let _ = fs::remove_file(self.path(id));
+            } else {
+                bytes += size;
             }
         }
     }

@@ -28,7 +28,8 @@ use crate::model::Seq;
 use crate::model::view::Condition;
 
 const MAGIC: [u8; 8] = *b"hmslot\r\n";
-const VERSION: u32 = 1;
+/// 2 since the key root is in it: an older daemon would write it away.
+const VERSION: u32 = 2;
 const HEAD_LEN: usize = 32;
 /// Copies grow in whole blocks, so that writing one in place rarely needs room.
 const BLOCK: usize = 4096;
@@ -49,6 +50,9 @@ pub struct Floors {
     pub plugin_sequence: BTreeMap<String, u64>,
     /// Whose each plugin is: the publisher of what ran first under its name.
     pub plugin_publisher: BTreeMap<String, String>,
+    /// The key root that was accepted last, and its version.
+    pub root: Option<String>,
+    pub root_version: u64,
     /// Reboots that we asked for.
     pub reboots: u64,
     /// Age of the box at the latest of them, oldest first.
@@ -321,6 +325,7 @@ impl Floors {
         below("clock.boot", before.clock.boot, self.clock.boot)?;
         below("clock.offset_ms", before.clock.offset_ms, self.clock.offset_ms)?;
         below("reboots", before.reboots, self.reboots)?;
+        below("the version of the key root", before.root_version, self.root_version)?;
         for (plugin, from) in &before.plugin_sequence {
             let to = self.plugin_sequence.get(plugin).copied().unwrap_or(0);
             below(&format!("the sequence of plugin {plugin}"), *from, to)?;

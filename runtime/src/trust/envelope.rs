@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use super::keyring::key_id;
+use super::keyring::{Key, key_id};
 use super::{Keyring, TrustError};
 
 /// Largest envelope that is read, in bytes.
@@ -20,6 +20,8 @@ pub struct Verified {
     pub payload: Vec<u8>,
     /// Names of the publishers whose signature held, each once.
     pub signers: Vec<String>,
+    /// Ids of the keys whose signature held, each once.
+    pub keys: Vec<String>,
 }
 
 // Unknown fields are ignored, as the DSSE specification demands of a reader:
@@ -64,43 +66,53 @@ pub fn verify(envelope: &[u8], payload_type: &str, ring: &Keyring) -> Result<Ver
     }
     let payload = decode(&envelope.payload).map_err(|e| malformed(&e))?;
     let signed = pae(payload_type, &payload);
-    let mut signers = Vec::new();
+    let (mut signers, mut keys) = (Vec::new(), Vec::new());
     for entry in &envelope.signatures {
-        if let Some(name) = signer(entry, &signed, ring)?
-            && !signers.contains(&name)
+        let Some(key) = signer(entry, &signed, ring)? else { continue };
+        if let Some(name) = &key.name
+            && !signers.contains(name)
         {
-            signers.push(name);
+            signers.push(name.clone());
+        }
+        if !keys.contains(&key.id) {
+            keys.push(key.id.clone());
         }
     }
-    if signers.is_empty() {
+    if keys.is_empty() {
         return Err(TrustError::UnknownKey {
             known: ring.known(),
             found: envelope.signatures.into_iter().map(|entry| entry.keyid).collect(),
         });
     }
-    Ok(Verified { payload, signers })
+    Ok(Verified { payload, signers, keys })
 }
 
 /// Wraps `payload` with one signature; for the tools of authors and operators.
 pub fn sign(payload_type: &str, payload: &[u8], key: &SigningKey) -> Vec<u8> {
-    let signature = key.sign(&pae(payload_type, payload));
+    sign_by_all(payload_type, payload, &[key])
+}
+
+/// The same with a signature by each of them, where one is not enough.
+pub fn sign_by_all(payload_type: &str, payload: &[u8], keys: &[&SigningKey]) -> Vec<u8> {
+    let signed = pae(payload_type, payload);
+    let by = |key: &&SigningKey| SignatureEntry {
+        keyid: key_id(key.verifying_key().as_bytes()),
+        sig: STANDARD.encode(key.sign(&signed).to_bytes()),
+    };
     let envelope = Envelope {
         payload_type: payload_type.to_owned(),
         payload: STANDARD.encode(payload),
-        signatures: vec![SignatureEntry {
-            keyid: key_id(key.verifying_key().as_bytes()),
-            sig: STANDARD.encode(signature.to_bytes()),
-        }],
+        signatures: keys.iter().map(by).collect(),
     };
     serde_json::to_vec(&envelope).expect("strings always serialise")
 }
 
-/// The name behind one signature; none where the key is not ours to judge.
-fn signer(
-    entry: &SignatureEntry,
+/// The key behind one signature; none where the key is not ours to judge.
+fn signer<'r>(
+    entry: &'r SignatureEntry,
     signed: &[u8],
-    ring: &Keyring,
-) -> Result<Option<String>, TrustError> {
+    ring: &'r Keyring,
+) -> Result<Option<&'r Key>, TrustError> {
     let signature = decode(&entry.sig)
         .ok()
         .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
@@ -111,13 +123,13 @@ fn signer(
     let mut tried = None;
     for key in ring.hinted(&entry.keyid) {
         if key.public.verify_strict(signed, &signature).is_ok() {
-            return Ok(Some(key.name.clone()));
+            return Ok(Some(key));
         }
         tried = Some(key);
     }
     match tried {
         Some(key) if !entry.keyid.is_empty() => {
-            Err(TrustError::BadSignature { key_id: key.id.clone(), name: key.name.clone() })
+            Err(TrustError::BadSignature { key_id: key.id.clone(), name: key.whose().to_owned() })
         }
         _ => Ok(None),
     }

@@ -7,14 +7,22 @@
 ;;   9 last words, then trap         10 a message of 100 kB
 ;;   11 from now on a checkpoint too large      12 a message that is no text
 ;;   14 log a thousand lines, then work for a while
+;;   15 call itself for ever     16 grow its table, then trap
+;;   17 a message that claims to be a gigabyte long
+;;   18 from now on a checkpoint traps
 ;; Its state is the count of frames; restore traps on 13 and refuses other
-;; sizes than four bytes. Configuration: `r...` is refused, `t...` traps.
+;; sizes than four bytes. Configuration: `r...` is refused, `t...` traps, with
+;; `b...` the next binding traps.
 (module
   (import "homeostat:plugin/log@0.1.0" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 65536))
   (global $frames (mut i32) (i32.const 0))
   (global $save_len (mut i32) (i32.const 4))
+  (global $bind_traps (mut i32) (i32.const 0))
+  (table $table 1 funcref)
+  (func $deep (param i32) (result i32)
+    (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))
 
   (data (i32.const 1024) "k")
   (data (i32.const 1040) "test.kind")
@@ -68,6 +76,8 @@
     (if (local.get $len)
       (then
         (if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 116)) (then unreachable))
+        (if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 98))
+          (then (global.set $bind_traps (i32.const 1))))
         (if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 114))
           (then (return (call $refused))))))
     (i32.store (i32.const 256) (i32.const 0))
@@ -77,6 +87,7 @@
 
   (func (export "homeostat:plugin/detect@0.1.0#bind")
     (param $ptr i32) (param $len i32) (result i32)
+    (if (global.get $bind_traps) (then unreachable))
     (if (i32.eqz (local.get $len)) (then (return (call $refused))))
     (i32.store (i32.const 256) (i32.const 0))
     (i32.const 256))
@@ -136,7 +147,7 @@
     (param $values i32) (param $values_len i32) (param $lines i32) (param $lines_len i32)
     (param $marks i32) (param $marks_len i32) (result i32)
     (local $order i32)
-    (if (i32.eq (global.get $frames) (i32.const 666)) (then unreachable))
+    (if (i32.eq (global.get $frames) (i32.const -1)) (then unreachable))
     (global.set $frames (i32.add (global.get $frames) (i32.const 1)))
     (if (local.get $values_len)
       (then (local.set $order (i32.trunc_sat_f64_u (f64.load (local.get $values))))))
@@ -167,7 +178,7 @@
         (call $finding (i32.const 1072) (i32.const 11))
         (return (call $report (i32.const 512) (i32.const 1)))))
     (if (i32.eq (local.get $order) (i32.const 8))
-      (then (global.set $frames (i32.const 666))))
+      (then (global.set $frames (i32.const -1))))
     (if (i32.eq (local.get $order) (i32.const 9))
       (then
         (call $log (i32.const 3) (i32.const 1200) (i32.const 20))
@@ -186,11 +197,27 @@
         (call $finding (i32.const 1056) (i32.const 10))
         (i32.store8 (i32.const 1088) (i32.const 255))
         (return (call $report (i32.const 512) (i32.const 1)))))
+    (if (i32.eq (local.get $order) (i32.const 15))
+      (then (return (call $deep (i32.const 0)))))
+    (if (i32.eq (local.get $order) (i32.const 16))
+      (then
+        (loop $more
+          (br_if $more
+            (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
+        unreachable))
+    (if (i32.eq (local.get $order) (i32.const 17))
+      (then
+        (call $finding (i32.const 1056) (i32.const 10))
+        (i32.store (i32.const 552) (i32.const 0x40000000))
+        (return (call $report (i32.const 512) (i32.const 1)))))
+    (if (i32.eq (local.get $order) (i32.const 18))
+      (then (global.set $save_len (i32.const -1))))
     (if (i32.eq (local.get $order) (i32.const 11))
       (then (global.set $save_len (i32.const 300000))))
     (call $report (i32.const 0) (i32.const 0)))
 
   (func $save (result i32)
+    (if (i32.eq (global.get $save_len) (i32.const -1)) (then unreachable))
     (i32.store (i32.const 640) (global.get $frames))
     (if (i32.gt_u (global.get $save_len) (i32.const 4))
       (then

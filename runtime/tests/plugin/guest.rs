@@ -32,6 +32,14 @@ pub fn nosy() -> Vec<u8> {
     component(&plain().replacen("(module", import, 1), "nosy", CONTRACT, more)
 }
 
+/// A detector that would like to call home.
+pub fn dials_out() -> Vec<u8> {
+    let sockets = "package wasi:sockets@0.2.0 { interface tcp { connect: func(port: u16); } }
+        world dials { include detector; import wasi:sockets/tcp@0.2.0; }";
+    let import = r#"(module (import "wasi:sockets/tcp@0.2.0" "connect" (func (param i32)))"#;
+    component(&plain().replacen("(module", import, 1), "dials", CONTRACT, sockets)
+}
+
 /// A detector of a contract that is almost ours: one field has another type.
 pub fn mistyped() -> Vec<u8> {
     let contract = CONTRACT.replace("lost: u32", "lost: u64");

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use homeostat::config::{self, Machine, PluginConfig};
+use homeostat::config::{self, Machine, PluginConfig, PublisherKey};
 use homeostat::model::Event;
+use homeostat::model::view::TrustView;
 use homeostat::plugin::package::{Blob, PAYLOAD_TYPE, Package, PackageError};
 use homeostat::plugin::{
     Cause, CheckpointStore, CodeOrigin, CompileError, Fault, PluginError, Running,
@@ -218,6 +219,8 @@ impl Stage for Arrivals {
 
     fn gone(&mut self, _: &str, _: bool) {}
 
+    fn trusts(&mut self, _: TrustView) {}
+
     fn write(&mut self, _: Event) {}
 
     fn now_age_ms(&self) -> u64 {
@@ -240,6 +243,8 @@ fn one_bad_plugin_costs_no_other_its_place() {
     let mut config = config::parse(Path::new("/b.toml"), text, &Machine::default()).unwrap();
     config.paths.state = rig.state();
     config.plugins = vec![bad, good];
+    let public = key().verifying_key().to_bytes();
+    config.trust.publishers = vec![PublisherKey { name: "acme".into(), key: public }];
     let slot = SharedSlot::new(slot);
     let mut stage = Arrivals::default();
     let mut reconciler =

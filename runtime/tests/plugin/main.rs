@@ -4,7 +4,9 @@
 
 mod compiler;
 mod detector;
+mod golden;
 mod guest;
 mod healer;
+mod hostile;
 mod load;
 mod rig;

@@ -1,6 +1,6 @@
 //! A box in a folder: state, programs, plugin files, and ears.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -24,6 +24,7 @@ pub struct Rig {
     /// For runs of their own.
     pub mouth: mpsc::Sender<Said>,
     ears: mpsc::Receiver<Said>,
+    kept: VecDeque<PluginEvent>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -36,6 +37,7 @@ impl Rig {
             events: Events::new(mouth.clone(), 1),
             mouth,
             ears,
+            kept: VecDeque::new(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
         }
     }
@@ -87,9 +89,24 @@ impl Rig {
 
     /// The next event, whatever it is.
     pub fn hear(&mut self) -> PluginEvent {
+        self.hear_said().event
+    }
+
+    /// The next that any run says.
+    pub fn hear_said(&mut self) -> Said {
         let next = async { tokio::time::timeout(PATIENCE, self.ears.recv()).await };
         let said = self.runtime.block_on(next).expect("an event comes in time");
-        said.expect("somebody speaks").event
+        said.expect("somebody speaks")
+    }
+
+    /// For who comes to look for it.
+    pub fn keep(&mut self, event: PluginEvent) {
+        self.kept.push_back(event);
+    }
+
+    /// What was kept, oldest first.
+    pub fn hear_of_hostile(&mut self) -> Option<PluginEvent> {
+        self.kept.pop_front()
     }
 
     pub fn hear_ready(&mut self) {

@@ -8,7 +8,10 @@
 //!                                 golden/*.jsonl ─▶ player ─▶ pack ─▶ NAME-VERSION.plugin
 //! ```
 
+pub mod bench;
 pub mod contract;
+pub mod dev;
+pub mod fuzz;
 pub mod key;
 pub mod pack;
 pub mod player;

@@ -11,15 +11,18 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Parser, Subcommand};
-use homeostat::plugin::package::Package;
+use homeostat::plugin::package::{Package, World};
 use homeostat::trust::Keyring;
 use homeostat_plugin::contract::Faces;
 use homeostat_plugin::key::Publisher;
 use homeostat_plugin::player::Stage;
 use homeostat_plugin::project::Project;
 use homeostat_plugin::scaffold::{self, Kind};
-use homeostat_plugin::{pack, replay, wasm};
+use homeostat_plugin::{bench, dev, fuzz, pack, replay, wasm};
 use homeostat_sdk::recording::{Recording, Step};
+
+/// As long as anybody develops.
+const DEV_SHADOW: &str = "30d";
 
 #[derive(Parser)]
 #[command(
@@ -77,6 +80,47 @@ enum Command {
         #[command(flatten)]
         captured: Captured,
     },
+    /// What a call costs on a recording, beside a baseline
+    ///
+    /// In the real engine, a fresh instance each round, turn and turn about with the
+    /// baseline. Times are this machine's; compare what was measured in one run.
+    #[command(after_help = "Examples:\n  homeostat plugin bench golden/first.jsonl\n  \
+        homeostat plugin bench today.rec --plugin-config config.toml --baseline too-hot-0.1.0.plugin")]
+    Bench {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        engine: Engine,
+        recording: PathBuf,
+        /// A plugin file to measure beside it
+        #[arg(long, value_name = "FILE")]
+        baseline: Option<PathBuf>,
+        /// A plugin file, instead of the folder's own component
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
+        plugin: Option<PathBuf>,
+        /// The plugin's configuration, a .json or .toml file, for a recording of a box
+        #[arg(long, value_name = "FILE")]
+        plugin_config: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Play recordings twisted in every way that a bad day has
+    ///
+    /// No readings, rows in reverse, years between frames, endless lines, marks and
+    /// outcomes of a later time, restarts after each frame: nothing of it may trap.
+    #[command(after_help = "Examples:\n  homeostat plugin fuzz\n  \
+        homeostat plugin fuzz golden/first.jsonl --plugin too-hot-0.1.0.plugin")]
+    Fuzz {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        engine: Engine,
+        /// Recordings of the plugin; all of golden/ by default
+        recordings: Vec<PathBuf>,
+        /// A plugin file, instead of the folder's own component
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
+        plugin: Option<PathBuf>,
+    },
     /// Build, check, replay and sign: writes NAME-VERSION.plugin
     #[command(alias = "sign", alias = "pack")]
     Package {
@@ -92,6 +136,32 @@ enum Command {
         out: PathBuf,
         #[arg(long)]
         json: bool,
+    },
+    /// Build, sign and install with every change, and show what the plugin says
+    ///
+    /// On the box that `homeostat` here talks to: in shadow, so that nothing follows,
+    /// or live with --live. What it learnt is carried over. A build that fails changes
+    /// nothing. Ends with Ctrl-C; `homeostat plugin remove NAME` takes it away.
+    #[command(
+        after_help = "Example:\n  homeostat plugin dev --key acme.key --plugin-config too-hot.toml"
+    )]
+    Dev {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        engine: Engine,
+        /// File of the signing key, of a publisher that the box trusts
+        #[arg(long)]
+        key: PathBuf,
+        /// The plugin's configuration, a .json or .toml file
+        #[arg(long, value_name = "FILE")]
+        plugin_config: Option<PathBuf>,
+        /// Targets that it judges, with an optional `*` at the end
+        #[arg(long = "target", value_name = "SELECTOR")]
+        targets: Vec<String>,
+        /// In its place, and not in shadow
+        #[arg(long)]
+        live: bool,
     },
     /// Make a signing key, and print its public half
     Keygen {
@@ -165,13 +235,29 @@ fn run(command: Command) -> Result<()> {
         Command::Build { at, out } => build(&at, out),
         Command::Check(at) => check(&at),
         Command::Replay { at, engine, recordings, plugin, captured } => {
-            let subject = match plugin {
-                Some(file) => of_file(&file)?,
-                None => of_project(&at)?,
-            };
-            replay(subject, &engine, &recordings, &captured)
+            replay(subject(&at, plugin.as_deref())?, &engine, &recordings, &captured)
+        }
+        Command::Bench { at, engine, recording, baseline, plugin, plugin_config, json } => {
+            let how = replay::How { config: plugin_config, targets: vec!["*".into()] };
+            let first = subject(&at, plugin.as_deref())?;
+            let other = baseline.as_deref().map(of_file).transpose()?;
+            bench(first, other, &Recording::read(&recording)?, &how, &engine, json)
+        }
+        Command::Fuzz { at, engine, recordings, plugin } => {
+            fuzz(subject(&at, plugin.as_deref())?, &engine, &recordings)
         }
         Command::Package { at, engine, key, out, json } => package(&at, &engine, &key, &out, json),
+        Command::Dev { at, engine, key, plugin_config, targets, live } => {
+            let mut more = Vec::new();
+            if let Some(config) = plugin_config {
+                more.extend(["--plugin-config".to_owned(), config.display().to_string()]);
+            }
+            more.extend(targets.into_iter().flat_map(|it| ["--target".to_owned(), it]));
+            if !live {
+                more.extend(["--shadow".to_owned(), DEV_SHADOW.to_owned()]);
+            }
+            develop(&at, &engine, &key, &more)
+        }
         Command::Keygen { name, out, json } => keygen(&name, &out, json),
         Command::Inspect { file, public, json } => inspect(&file, public.as_deref(), json),
     }
@@ -213,6 +299,13 @@ struct Subject {
     golden: BTreeMap<String, Vec<u8>>,
 }
 
+fn subject(at: &At, file: Option<&Path>) -> Result<Subject> {
+    match file {
+        Some(file) => of_file(file),
+        None => of_project(at),
+    }
+}
+
 fn of_project(at: &At) -> Result<Subject> {
     let (project, component) = at.component()?;
     Faces::of(&component)?.check(project.world)?;
@@ -227,6 +320,91 @@ fn of_file(file: &Path) -> Result<Subject> {
     let name = manifest.name.clone();
     let package = pack::rehearsal(manifest, &component)?;
     Ok(Subject { name, package, golden: BTreeMap::new() })
+}
+
+fn bench(
+    first: Subject,
+    baseline: Option<Subject>,
+    recording: &Recording,
+    how: &replay::How,
+    engine: &Engine,
+    json: bool,
+) -> Result<()> {
+    let mut names = Vec::new();
+    let mut stages = Vec::new();
+    for it in std::iter::once(first).chain(baseline) {
+        names.push((it.name.clone(), format!("{} {}", it.name, it.package.manifest().version)));
+        stages.push(Stage::new(it.package, &engine.programs()?)?);
+    }
+    let seen =
+        |(stage, (name, _)): (&Stage, &(String, String))| bench::seen(stage, name, recording, how);
+    let seen: Vec<_> = stages.iter().zip(&names).map(seen).collect::<Result<_>>()?;
+    let contenders: Vec<_> = stages
+        .iter()
+        .zip(&seen)
+        .map(|(stage, recording)| bench::Contender { stage, recording })
+        .collect();
+    let costs = bench::run(&contenders)?;
+    if json {
+        let rows = names
+            .iter()
+            .zip(&costs)
+            .map(|((_, name), costs)| serde_json::json!({ "plugin": name, "costs": costs }));
+        println!("{}", serde_json::Value::from_iter(rows));
+        return Ok(());
+    }
+    println!(
+        "{:24} {:>10} {:>10} {:>12} {:>10} {:>10} {:>8}",
+        "", "p50", "p99", "per row", "fuel/call", "memory", "calls"
+    );
+    for ((_, name), it) in names.iter().zip(&costs) {
+        let us = |ns: f64| format!("{:.2} µs", ns / 1_000.0);
+        println!(
+            "{name:24} {:>10} {:>10} {:>12} {:>10} {:>10} {:>8}",
+            us(it.p50_ns as f64),
+            us(it.p99_ns as f64),
+            us(it.ns_per_row),
+            it.fuel_per_call,
+            format!("{} KiB", it.memory_bytes >> 10),
+            it.calls
+        );
+    }
+    if let [first, baseline] = costs.as_slice() {
+        let ratio = first.p50_ns as f64 / baseline.p50_ns.max(1) as f64;
+        let fuel = first.fuel_per_call as f64 / baseline.fuel_per_call.max(1) as f64;
+        println!(
+            "a call takes {ratio:.2} times what the baseline's does, and {fuel:.2} of its fuel"
+        );
+    }
+    Ok(())
+}
+
+fn fuzz(subject: Subject, engine: &Engine, recordings: &[PathBuf]) -> Result<()> {
+    let recordings = match recordings {
+        [] => subject.golden,
+        paths => read_all(paths)?,
+    };
+    if recordings.is_empty() {
+        bail!("no recordings: name some, or put them in the folder golden/ of the plugin");
+    }
+    let resumable = subject.package.world() == World::DetectorResumable;
+    let stage = Stage::new(subject.package, &engine.programs()?)?;
+    let mut fell = 0;
+    for (name, bytes) in &recordings {
+        let text = std::str::from_utf8(bytes).with_context(|| format!("{name} is no text"))?;
+        let recording = Recording::parse(text).with_context(|| name.clone())?;
+        if recording.is_captured() {
+            bail!("{name} is a box's: make a golden one of it with `replay --bless`");
+        }
+        let (count, wrong) = fuzz::run(&recording, resumable, || stage.subject());
+        println!("{name}: {} of {count} twists survived", count - wrong.len());
+        wrong.iter().for_each(|it| println!("  {}: {}", it.twist, it.why));
+        fell += wrong.len();
+    }
+    if fell > 0 {
+        bail!("{fell} twists were more than it could stand; a box may hand it any of them");
+    }
+    Ok(())
 }
 
 fn replay(
@@ -312,6 +490,29 @@ fn package(at: &At, engine: &Engine, key: &Path, out: &Path, json: bool) -> Resu
     println!("{} golden recordings replayed; for the box's file:", packed.golden);
     println!("digest = \"{}\"", packed.digest);
     Ok(())
+}
+
+/// Until Ctrl-C.
+fn develop(at: &At, engine: &Engine, key: &Path, more: &[String]) -> Result<()> {
+    let publisher = Publisher::load(key)?;
+    let programs = engine.programs()?;
+    let the_box = dev::Box::find();
+    let out = tempfile::tempdir().context("a folder for what is built")?;
+    let name = Project::open(&at.dir)?.about.name;
+    let _following = the_box.follow(&name)?;
+    let mut sources = dev::Sources::of(&at.dir);
+    loop {
+        let done = at.component().and_then(|(project, component)| {
+            Faces::of(&component)?.check(project.world)?;
+            let packed = pack::pack(&project, &component, &publisher, out.path(), &programs)?;
+            the_box.install(&packed.package, more)
+        });
+        match done {
+            Ok(said) => println!("{said}"),
+            Err(error) => eprintln!("homeostat-plugin: {error:#}\nwhat ran before goes on"),
+        }
+        sources = sources.wait_for_change(&at.dir);
+    }
 }
 
 fn keygen(name: &str, out: &Path, json: bool) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Invariant: it goes the daemon's own way (verify, compile, self-test, thread,
 //! mailbox, checkpoint), so what replays here runs there.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,9 @@ use anyhow::{Context as _, Result};
 use homeostat::config::{Paths, PluginConfig, TrustConfig};
 use homeostat::model;
 use homeostat::plugin::package::Package;
-use homeostat::plugin::{CheckpointStore, Events, Host, Loaded, PluginEvent, Running, Said};
+use homeostat::plugin::{
+    CheckpointStore, Events, Host, Loaded, PluginEvent, Running, Said, Session,
+};
 use homeostat_sdk::recording::Subject;
 use homeostat_sdk::{Decision, Incident, Pause, Proposal, RawFrame, Report, Series};
 use serde::Serialize;
@@ -27,6 +30,10 @@ pub struct Stage {
     host: Host,
     config: PluginConfig,
     package: Package,
+    loaded: OnceCell<Loaded>,
+    /// A host that counts, and the component made for it.
+    metered: OnceCell<(Host, Loaded)>,
+    paths: Paths,
     // Dropped last: the host's cache lies in it.
     _state: tempfile::TempDir,
 }
@@ -40,7 +47,9 @@ impl Stage {
             run: state.path().join("run"),
             programs: programs.to_owned(),
         };
-        let host = Host::new(&paths, &TrustConfig { publishers: Vec::new() }, 1)?;
+        let nobody = TrustConfig { publishers: Vec::new() };
+        let host = Host::new(&paths, &nobody, 1)?;
+        let metered = OnceCell::new();
         let manifest = package.manifest();
         let config = PluginConfig {
             name: manifest.name.clone(),
@@ -59,7 +68,37 @@ impl Stage {
             quarantine_faults: 1,
             quarantine_window_ms: 1_000,
         };
-        Ok(Self { host, config, package, _state: state })
+        let loaded = OnceCell::new();
+        Ok(Self { host, paths, config, package, loaded, metered, _state: state })
+    }
+
+    /// A configured instance for a caller that waits for each answer.
+    pub fn session(&self, config: &str) -> Result<Timed> {
+        let loaded = match self.loaded.get() {
+            Some(loaded) => loaded,
+            None => {
+                let loaded = self.host.prepare(&self.config, &self.package)?;
+                self.loaded.get_or_init(|| loaded)
+            }
+        };
+        let mut session = self.host.open_detector(loaded)?;
+        session.configure(config)?;
+        Ok(Timed { session })
+    }
+
+    /// The same, where what it executes is counted.
+    pub fn metered_session(&self, config: &str) -> Result<Timed> {
+        let (host, loaded) = match self.metered.get() {
+            Some(metered) => metered,
+            None => {
+                let host = Host::metered(&self.paths, &TrustConfig { publishers: Vec::new() })?;
+                let loaded = host.prepare(&self.config, &self.package)?;
+                self.metered.get_or_init(|| (host, loaded))
+            }
+        };
+        let mut session = host.open_detector(loaded)?;
+        session.configure(config)?;
+        Ok(Timed { session })
     }
 
     /// A plugin that is not started yet.
@@ -72,6 +111,48 @@ impl Stage {
             checkpoints: Arc::default(),
         }
     }
+}
+
+/// An instance whose calls are measured.
+pub struct Timed {
+    session: Session,
+}
+
+impl Timed {
+    pub fn bind(&mut self, series: &[Series]) -> Result<()> {
+        self.session.bind(translated(series).map_err(anyhow::Error::msg)?)?;
+        Ok(())
+    }
+
+    /// As the runtime has it: not part of what is measured.
+    pub fn frame(&self, frame: &RawFrame) -> Result<model::Frame> {
+        model_frame(frame).map_err(anyhow::Error::msg)
+    }
+
+    pub fn observe(&mut self, frame: model::Frame) -> Result<()> {
+        self.session.observe(frame)?;
+        Ok(())
+    }
+
+    pub fn fuel_used(&self) -> Option<u64> {
+        self.session.fuel_used()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.session.memory_bytes()
+    }
+}
+
+fn model_frame(frame: &RawFrame) -> Result<model::Frame, String> {
+    Ok(model::Frame {
+        seq: frame.seq,
+        lost: frame.lost,
+        now: translated(&frame.now)?,
+        rows: frame.rows.clone(),
+        values: frame.values.clone(),
+        lines: translated(&frame.lines)?,
+        marks: translated(&frame.marks)?,
+    })
 }
 
 pub struct Player<'a> {
@@ -167,16 +248,7 @@ impl Subject for Player<'_> {
     }
 
     fn observe(&mut self, frame: &RawFrame) -> Result<Report, String> {
-        let frame = model::Frame {
-            seq: frame.seq,
-            lost: frame.lost,
-            now: translated(&frame.now)?,
-            rows: frame.rows.clone(),
-            values: frame.values.clone(),
-            lines: translated(&frame.lines)?,
-            marks: translated(&frame.marks)?,
-        };
-        self.detector()?.observe(frame).map_err(|error| error.to_string())?;
+        self.detector()?.observe(model_frame(frame)?).map_err(|error| error.to_string())?;
         match self.hear()? {
             PluginEvent::Report { report, .. } => translated(&report),
             other => Err(format!("wanted a report, heard {other:?}")),

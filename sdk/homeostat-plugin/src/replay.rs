@@ -27,6 +27,17 @@ pub struct How {
 
 /// The recording as the component of `stage` sees it, with its answers.
 pub fn play(stage: &Stage, plugin: &str, captured: &Recording, how: &How) -> Result<Recording> {
+    let seen = seen(stage, plugin, captured, how)?;
+    seen.replay(&mut stage.subject()).map_err(|error| match error {
+        RecordingError::Failed { why, line } => {
+            anyhow::anyhow!("{why}, at step {line} of what it sees of the recording")
+        }
+        other => other.into(),
+    })
+}
+
+/// The part of a captured recording that the component of `stage` reads.
+pub fn seen(stage: &Stage, plugin: &str, captured: &Recording, how: &How) -> Result<Recording> {
     let config = match &how.config {
         Some(path) => read_config(path)?,
         None => serde_json::Value::Null,
@@ -46,12 +57,7 @@ pub fn play(stage: &Stage, plugin: &str, captured: &Recording, how: &How) -> Res
             "homeostat-plugin: it reads {reads:?}, and none of that was recorded: {recorded:?}"
         );
     }
-    seen.replay(&mut stage.subject()).map_err(|error| match error {
-        RecordingError::Failed { why, line } => {
-            anyhow::anyhow!("{why}, at step {line} of what it sees of the recording")
-        }
-        other => other.into(),
-    })
+    Ok(seen)
 }
 
 fn read_config(path: &Path) -> Result<serde_json::Value> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{EXIT_REFUSED, frame};
-use crate::plugin::engine::{Reservation, compile};
+use crate::plugin::engine::{CodeKind, compile};
 use crate::plugin::package::COMPONENT_BYTES_MAX;
 
 const EXIT_BROKEN: u8 = 2;
@@ -62,16 +62,17 @@ fn confine() -> Result<(), Failure> {
 }
 
 fn run() -> Result<(), Failure> {
-    let usage =
-        || Failure::Broken("usage: homeostat-compile wide|narrow, component on stdin".into());
+    let usage = || {
+        Failure::Broken("usage: homeostat-compile wide|narrow|metered, component on stdin".into())
+    };
     let word = std::env::args().nth(1).ok_or_else(usage)?;
-    let reservation = Reservation::from_word(&word).ok_or_else(usage)?;
+    let kind = CodeKind::from_word(&word).ok_or_else(usage)?;
     let mut component = Vec::new();
     std::io::stdin().take(COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component)?;
     if component.len() > COMPONENT_BYTES_MAX {
         return Err(Failure::Refused(format!("it has more than {COMPONENT_BYTES_MAX} bytes")));
     }
-    let native = compile(&component, reservation).map_err(Failure::Refused)?;
+    let native = compile(&component, kind).map_err(Failure::Refused)?;
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&frame(&native))?;
     Ok(stdout.flush()?)

@@ -68,6 +68,10 @@ impl Live {
     }
 
     /// Returns the selectors of the series that it wants.
+    pub(super) fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     pub(super) fn configure(&mut self, config: &str) -> Result<Vec<String>, Fault> {
         let Self { sandbox, detect, .. } = self;
         sandbox

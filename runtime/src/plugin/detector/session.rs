@@ -40,6 +40,17 @@ impl Session {
         self.live.observe(frame, &mut self.known)
     }
 
+    /// What it executed so far, in wasmtime's units (one for most instructions):
+    /// the same on every machine. None where the host is not metered.
+    pub fn fuel_used(&self) -> Option<u64> {
+        self.live.sandbox().fuel_used()
+    }
+
+    /// Linear memory that it holds, in bytes: it never shrinks.
+    pub fn memory_bytes(&self) -> usize {
+        self.live.sandbox().memory_held()
+    }
+
     /// Its state, in world `detector-resumable`.
     pub fn save(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         self.live.save()

@@ -34,6 +34,11 @@ pub enum PackageError {
          sign it with that publisher's key"
     )]
     Publisher { wanted: String, found: String },
+    #[error(
+        "{name} is revoked: the key root of this box lets nobody run sha256 {digest}; install a \
+         later version"
+    )]
+    Revoked { name: String, digest: String },
     #[error("wanted plugin {wanted:?}, the file holds {found:?}; correct `name` or `package`")]
     Name { wanted: String, found: String },
     #[error(

@@ -135,12 +135,12 @@ fn a_slot_of_a_newer_version_is_not_taken_for_damage() {
     let (_dir, path, copies) = written(1);
     for copy in &copies {
         let mut bytes = fs::read(copy).unwrap();
-        bytes[12..16].copy_from_slice(&2_u32.to_le_bytes());
+        bytes[12..16].copy_from_slice(&3_u32.to_le_bytes());
         let crc = crc32fast::hash(&bytes[12..]);
         bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         fs::write(copy, bytes).unwrap();
     }
-    assert!(matches!(Slot::open(&path), Err(SlotError::Newer { found: 2, .. })));
+    assert!(matches!(Slot::open(&path), Err(SlotError::Newer { found: 3, .. })));
 }
 
 #[test]

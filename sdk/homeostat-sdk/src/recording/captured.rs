@@ -30,8 +30,15 @@ impl Recording {
                 judged(&series.target) && reads.iter().any(|it| selects_series(it, series))
             })
             .collect();
+        // What was lost before a frame that is left out was lost before the next.
+        let mut lost = 0_u32;
         let steps = self.steps.iter().filter_map(|step| match step {
-            Step::Frame(frame) => seen(frame, series.len(), &columns, &judged).map(Step::Frame),
+            Step::Frame(frame) => {
+                lost = lost.saturating_add(frame.lost);
+                let mut seen = seen(frame, series.len(), &columns, &judged)?;
+                seen.lost = std::mem::take(&mut lost);
+                Some(Step::Frame(seen))
+            }
             // A box writes down nothing else.
             _ => None,
         });

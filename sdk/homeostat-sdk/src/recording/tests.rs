@@ -82,7 +82,7 @@ fn what_is_no_recording_is_named_with_its_line() {
 
 const CAPTURED: &str = r#"{"homeostat_recording":1,"box":"press-7","series":[{"name":"loudness","unit":"dB","target":"box","period_ms":1000,"labels":[]},{"name":"loud.peak","unit":"dB","target":"workload:a","period_ms":1000,"labels":[]},{"name":"loud.peak","unit":"dB","target":"workload:b","period_ms":1000,"labels":[]}]}
 {"frame":{"seq":1,"now":{"age_ms":1000,"boot":1},"rows":[400,800],"values":[1.0,2.0,3.0,4.0,null,null],"lines":[{"target":"workload:b","source":"output","age_ms":1,"priority":6,"text":"b"}]}}
-{"frame":{"seq":2,"now":{"age_ms":2000,"boot":1},"rows":[1400],"values":[null,null,9.0]}}
+{"frame":{"seq":2,"lost":4,"now":{"age_ms":2000,"boot":1},"rows":[1400],"values":[null,null,9.0]}}
 {"frame":{"seq":3,"now":{"age_ms":3000,"boot":1},"marks":[{"target":"box","age_ms":2500,"what":"box.booted","attrs":[]}]}}
 "#;
 
@@ -100,7 +100,7 @@ fn what_a_box_wrote_down_is_shown_to_a_plugin_as_the_daemon_would_show_it() {
         frames,
         [
             r#"{"frame":{"seq":1,"now":{"age_ms":1000,"boot":1},"rows":[400],"values":[2.0]}}"#,
-            r#"{"frame":{"seq":3,"now":{"age_ms":3000,"boot":1},"marks":[{"target":"box","age_ms":2500,"what":"box.booted","attrs":[]}]}}"#,
+            r#"{"frame":{"seq":3,"lost":4,"now":{"age_ms":3000,"boot":1},"marks":[{"target":"box","age_ms":2500,"what":"box.booted","attrs":[]}]}}"#,
         ]
     );
     // It is a recording like any other from here on.
