@@ -154,6 +154,10 @@ fn run(cli: &Cli, out: &mut Out<'_>) -> Result<Exit, Failure> {
             out.show(*face, &text, |page| plugin::list(page, &view))?;
         }
         Verb::Plugin(PluginVerb::Author(args)) => return Err(author::hand_over(args)),
+        Verb::Key { args } => {
+            let words = std::iter::once("key".into()).chain(args.iter().cloned());
+            return Err(author::hand_over(&words.collect::<Vec<_>>()));
+        }
         Verb::Events { follow, from, face } => out.events(&client()?, *follow, *from, *face)?,
         Verb::Trust(TrustVerb::Show(face)) => {
             let view: View = read(&client()?.get("/v1/status")?)?;

@@ -64,7 +64,7 @@ impl Author {
 fn a_box(printed: &str) -> TestBox {
     let value = |key: &str| -> String {
         let line = printed.lines().find_map(|it| it.strip_prefix(key));
-        line.expect("keygen prints it").trim_matches([' ', '=', '"']).to_owned()
+        line.expect("it is printed").trim_matches([' ', '=', '"']).to_owned()
     };
     let publisher = json!({ "name": value("name"), "key": value("key") });
     Plan::bare()
@@ -89,7 +89,7 @@ fn every_command_of_the_guide_works_in_its_order() {
     assert!(commands.len() >= 15, "the guide has its commands: {commands:?}");
     while let Some(line) = commands.pop_front() {
         let said = author.types(line);
-        if line.contains("plugin keygen") {
+        if line.contains("homeostat key new") {
             let raised = a_box(&said);
             author.socket = Some(raised.folder().join("socket"));
             house = Some(raised);
@@ -143,7 +143,7 @@ fn a_change_that_is_saved_runs_on_the_box_a_moment_later() {
     let mut author = Author { dir: folder.path().to_owned(), socket: None };
     author.types("homeostat plugin new too-warm --kind detector");
     author.types("cd too-warm");
-    let house = a_box(&author.types("homeostat plugin keygen --name acme --out acme.key"));
+    let house = a_box(&author.types("homeostat key new --name acme --out acme.key"));
     author.socket = Some(house.folder().join("socket"));
     let log = house.folder().join("dev.log");
     let out = fs::File::create(&log).expect("the story's folder can be written");

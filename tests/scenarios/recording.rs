@@ -92,7 +92,7 @@ fn a_recording_goes_on_for_as_long_as_it_was_told_and_never_over_an_older_one() 
     assert_eq!(fs::read_to_string(&file).expect("it is still there"), written);
 
     let none = house.folder().join("none.rec");
-    let output = house.cli(&["record", "--series", "no.such", "--out", path(&none)]);
+    let output = house.cli(&["record", "--series", "no such & é", "--out", path(&none)]);
     let err = text(&output.stderr);
     assert!(output.status.code() == Some(1) && err.contains("no series of this box"), "{err}");
     assert!(!none.exists());

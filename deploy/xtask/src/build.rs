@@ -68,11 +68,11 @@ pub fn key(work: &mut Work) -> Result<Publisher> {
         let folder = work.target.join("dev-key");
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        let mut keygen = Command::new(work.programs().join("homeostat-plugin"));
-        keygen.args(["keygen", "--name", "dev", "--json", "--out"]).arg(&file);
+        let mut new_key = Command::new(work.programs().join("homeostat-plugin"));
+        new_key.args(["key", "new", "--name", "dev", "--json", "--out"]).arg(&file);
         say(&format!("making a development signing key: {}", file.display()));
-        let made: Publisher = serde_json::from_slice(&said(&mut keygen)?)
-            .context("`homeostat-plugin keygen --json` said something else than name and key")?;
+        let made: Publisher = serde_json::from_slice(&said(&mut new_key)?)
+            .context("`homeostat-plugin key new --json` said something else than name and key")?;
         fs::write(&public, serde_json::to_vec(&made)?)?;
     }
     let mode = fs::metadata(&file)?.permissions().mode() & 0o777;

@@ -43,8 +43,8 @@ pub(super) fn parse(query: &str) -> Result<Wanted, String> {
     let (mut last_ms, mut follow) = (None, false);
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match key {
-            "series" => series.push(value.to_owned()),
-            "target" => targets.push(value.to_owned()),
+            "series" => series.push(unescaped(value)),
+            "target" => targets.push(unescaped(value)),
             "last_ms" => {
                 let number = value.parse();
                 let wrong = |_| format!("last_ms wants a number, found {value:?}");
@@ -68,6 +68,20 @@ pub(super) fn parse(query: &str) -> Result<Wanted, String> {
         targets: if targets.is_empty() { all.targets } else { targets },
     };
     Ok(Wanted { selection, last_ms, follow })
+}
+
+/// What a query escapes (RFC 3986, 2.1). What is no escape stays as it is.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = tail.get(..2).filter(|_| *first == b'%');
+        let escape =
+            escape.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
+        bytes.push(escape.unwrap_or(*first));
+        rest = if escape.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 pub(super) fn answer(desk: &Arc<Desk>, leash: &Leash, query: &str) -> Answer {
@@ -279,6 +293,7 @@ mod tests {
 
         for (query, status, words) in [
             ("series=none", 404, "no series of this box"),
+            ("series=a%20%26%C3%A9%zz%4", 404, "a &é%zz%4"),
             ("last_ms=soon", 400, "wants a number"),
             ("serie=x", 400, "series=SELECTOR"),
         ] {

@@ -110,6 +110,12 @@ pub(super) enum Verb {
     /// needs it.
     #[command(subcommand)]
     Plugin(PluginVerb),
+    /// Signing keys, by the author's tool: `homeostat key new --help`.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Key {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The journal, a record per line; by default its newest 100.
     Events {
         /// Go on as it grows.

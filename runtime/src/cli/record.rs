@@ -49,13 +49,27 @@ impl Record {
         }
         let follow = self.for_ms.is_some();
         let last_ms = self.last_ms.or(follow.then_some(0));
-        let series = self.series.iter().map(|it| format!("series={it}"));
-        let targets = self.targets.iter().map(|it| format!("target={it}"));
+        let series = self.series.iter().map(|it| format!("series={}", escaped(it)));
+        let targets = self.targets.iter().map(|it| format!("target={}", escaped(it)));
         let last = last_ms.map(|ms| format!("last_ms={ms}"));
         let follow = follow.then(|| "follow=1".to_owned());
         let pairs: Vec<_> = series.chain(targets).chain(last).chain(follow).collect();
         format!("/v1/recording?{}", pairs.join("&"))
     }
+}
+
+/// As a query takes it (RFC 3986, 2.1).
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'@' | b':' => {
+                escaped.push(byte.into());
+            }
+            _ => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
 }
 
 pub(super) fn record(client: &Client, wanted: &Record, out: &mut Out<'_>) -> Result<(), Failure> {

@@ -77,7 +77,7 @@ impl Publisher {
         let mut text = String::new();
         file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
         // No cause is passed on: it could quote the secret.
-        let wrong = || format!("{} is no signing key of `homeostat-plugin keygen`", path.display());
+        let wrong = || format!("{} is no signing key of `homeostat key new`", path.display());
         let Ok(file) = serde_json::from_str::<KeyFile>(&text) else { bail!(wrong()) };
         let seed = STANDARD.decode(&file.secret).ok().and_then(|it| <[u8; 32]>::try_from(it).ok());
         match seed {
