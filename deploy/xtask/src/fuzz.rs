@@ -14,7 +14,7 @@ use crate::work::{Work, ask};
 
 const TARGETS: [&str; 4] = ["envelope", "package", "manifest", "recording"];
 /// The version that the targets were written for.
-const CARGO_FUZZ: &str = "0.13.1";
+const CARGO_FUZZ: &str = "0.13.2";
 /// What is fuzzed is safe Rust: a panic, a loop or memory without end is what it can
 /// do, and no sanitizer is needed to see that.
 const SANITIZER: &str = "--sanitizer=none";
