@@ -55,7 +55,9 @@ fn one(work: &mut Work, dir: &Path, target: &str, seconds: u64) -> Result<bool> 
     work.stage(&format!("building the fuzz target {target}"), &mut build)?;
     let began = Instant::now();
     let mut run = fuzz(dir);
-    run.args(["run", SANITIZER, target, "--"]);
+    // What is found goes into the first folder; the seeds stay as they are.
+    run.args(["run", SANITIZER, target]).arg(&corpus).arg(dir.join("seeds").join(target));
+    run.arg("--");
     run.arg(format!("-max_total_time={seconds}"));
     run.arg(format!("-max_len={INPUT_BYTES_MAX}"));
     run.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
