@@ -15,18 +15,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[track_caller]
-fn does(house: &TestBox, args: &[impl AsRef<str>]) -> String {
-    let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
-    let output = house.cli(&args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-#[track_caller]
 fn is_refused(house: &TestBox, args: &[&str], words: &[&str]) {
-    let output = house.cli(args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+    let said = house.is_refused(args);
     for word in words {
         assert!(said.contains(word), "no {word:?} in: {said}");
     }
@@ -77,13 +67,13 @@ fn a_new_detector_is_watched_in_shadow_and_then_takes_its_place() {
         let words = ["plugin", "install", &file, "--plugin-config", &config, "--target", "box"];
         words.iter().chain(more).map(|it| (*it).to_owned()).collect::<Vec<_>>()
     };
-    let said = does(&house, &install(&["--shadow", "1h"]));
+    let said = house.does(&install(&["--shadow", "1h"]));
     assert!(said.contains("watch 0.1.0 (sequence 1) runs in shadow"), "{said}");
     house.until_view("what it says in shadow", |view| {
         let found = shadow(view, "watch")?;
         found.shadow_findings.iter().any(|it| it.kind == "box.busy").then_some(())
     });
-    let list = does(&house, &["plugin", "list"]);
+    let list = house.does(&["plugin", "list"]);
     assert!(list.contains("in shadow") && list.contains("box.busy"), "{list}");
     house.until_quiet();
     let incident = |record: &homeostat::model::Record| {
@@ -92,7 +82,7 @@ fn a_new_detector_is_watched_in_shadow_and_then_takes_its_place() {
     assert!(!house.journal().iter().any(incident), "nothing follows from a shadow");
 
     // A shadow outlives its daemon, and a shorter one is soon over.
-    let said = does(&house, &install(&["--shadow", "1s"]));
+    let said = house.does(&install(&["--shadow", "1s"]));
     assert!(said.contains("in shadow for 1 s"), "{said}");
     until_runs(&house, "watch", "0.1.0");
     house.until_raised(before, "box.busy");
@@ -101,7 +91,7 @@ fn a_new_detector_is_watched_in_shadow_and_then_takes_its_place() {
     assert!(plugin.trial_until_age_ms.is_some() && plugin.named_by == NamedBy::Operator);
     assert!(shadow(&view, "watch").is_none(), "{view:#?}");
 
-    let said = does(&house, &["plugin", "remove", "watch"]);
+    let said = house.does(&["plugin", "remove", "watch"]);
     assert!(said.contains("watch is gone"), "{said}");
     house.until_view("it to be gone", |view| live(view, "watch").is_none().then_some(()));
     house.until_event(before, "what it said to be cleared", |event| match event {
@@ -109,6 +99,25 @@ fn a_new_detector_is_watched_in_shadow_and_then_takes_its_place() {
         _ => None,
     });
     is_refused(&house, &["plugin", "remove", "watch"], &["no plugin \"watch\" is installed"]);
+    house.check();
+}
+
+#[test]
+fn a_plugin_is_shown_what_it_was_signed_for_whatever_it_asks_for() {
+    let house = Plan::usual().raise();
+    house.until_watched("digits");
+    // It asks for the box's memory, and its manifest says probes alone.
+    let lying = repackage("threshold", house.folder(), |manifest| {
+        manifest.name = "watch".into();
+        manifest.reads = vec!["homeostat.probe.*".into()];
+    });
+    let (file, config) = (path(&lying), path(&settings(&house)));
+    let install = ["plugin", "install", &file, "--plugin-config", &config, "--shadow", "1h"];
+    house.does(&install);
+    house.until_view("it to be bound to nothing", |view| {
+        let found = shadow(view, "watch")?;
+        (found.state == PluginState::Running && found.detail == "0 series").then_some(())
+    });
     house.check();
 }
 
@@ -121,7 +130,7 @@ fn a_plugin_is_exchanged_while_it_watches_and_goes_on_with_what_it_learnt() {
         manifest.sequence = 9;
     });
     let before = house.now();
-    does(&house, &["plugin", "install", path(&newer).as_str(), "--trial", "1s"]);
+    house.does(&["plugin", "install", path(&newer).as_str(), "--trial", "1s"]);
     until_runs(&house, "liveness", "9.0.0");
     house.until_event(before, "its trial to be over", |event| match event {
         Event::PluginAccepted { plugin, sequence: 9, .. } if plugin == "liveness" => Some(()),
@@ -170,7 +179,7 @@ fn one_that_does_not_stand_its_trial_is_taken_back_by_itself() {
         manifest.sequence = 9;
     });
     let before = house.now();
-    does(&house, &["plugin", "install", path(&bad).as_str()]);
+    house.does(&["plugin", "install", path(&bad).as_str()]);
     house.until_event(before, "it to be taken back", |event| match event {
         Event::PluginWithdrawn { plugin, why, by: None, back_to: Some(_), .. } => {
             (plugin == "liveness" && why.contains("quarantined within its trial")).then_some(())

@@ -11,13 +11,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[track_caller]
-fn does(house: &TestBox, args: &[&str]) -> String {
-    let output = house.cli(args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
 fn path(path: &Path) -> &str {
     path.to_str().expect("paths of tests are text")
 }
@@ -46,10 +39,10 @@ fn what_led_to_an_incident_is_played_again_and_says_the_same_each_time() {
     house.server("digits").breaks(Fault::Hang);
     let incident = house.until_healed("digits", before).to_string();
 
-    let told = does(&house, &["explain", &incident]);
+    let told = house.does(&["explain", &incident]);
     let recording = house.folder().join("what-led-to-it.rec");
     assert!(told.contains(&format!("homeostat record --incident {incident}")), "{told}");
-    let said = does(&house, &["record", "--incident", &incident, "--out", path(&recording)]);
+    let said = house.does(&["record", "--incident", &incident, "--out", path(&recording)]);
     assert!(said.contains(" frames of "), "{said}");
 
     let golden = house.folder().join("golden.jsonl");
@@ -81,7 +74,7 @@ fn a_recording_goes_on_for_as_long_as_it_was_told_and_never_over_an_older_one() 
     let selector = "homeostat.probe.*@workload:digits";
     let live = ["record", "--series", selector, "--for", "3s", "--out", path(&file), "--json"];
     let said: serde_json::Value =
-        serde_json::from_str(&does(&house, &live)).expect("--json answers JSON");
+        serde_json::from_str(&house.does(&live)).expect("--json answers JSON");
     assert!(said["frames"].as_u64().is_some_and(|it| (1..=4).contains(&it)), "{said}");
     let written = fs::read_to_string(&file).expect("it was written");
     assert_eq!(written.lines().count() as u64, said["frames"].as_u64().unwrap_or(0) + 1);

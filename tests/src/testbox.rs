@@ -368,6 +368,25 @@ impl TestBox {
         cli(args, &[("HOMEOSTAT_SOCKET", &self.folder().join("socket"))])
     }
 
+    /// The same, which must go well; gives what it printed.
+    #[track_caller]
+    pub fn does(&self, args: &[impl AsRef<str>]) -> String {
+        let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
+        let output = self.cli(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The same, which must be refused, exit code 1; gives what it said.
+    #[track_caller]
+    pub fn is_refused(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        said
+    }
+
     // What must hold at the end of any story.
 
     /// The journal is whole, no attempt was executed twice, and each that was

@@ -159,7 +159,7 @@ impl Stage for DriverStage {
 }
 
 fn arrival(arrived: Arrived) -> Arrival {
-    let Arrived { name, run, role, config, installed, result } = arrived;
+    let Arrived { run, role, config, installed, result } = arrived;
     let (shadow_until_age_ms, trial_until_age_ms) = match role {
         Role::Live { trial_until_age_ms } => (None, trial_until_age_ms),
         Role::Shadow { until_age_ms } => (Some(until_age_ms), None),
@@ -170,7 +170,6 @@ fn arrival(arrived: Arrived) -> Arrival {
         trial_until_age_ms,
         ..refused(&config, String::new())
     };
-    let view = PluginView { name, ..view };
     let (loaded, running) = match result {
         Ok(started) => started,
         Err(error) => {
@@ -190,6 +189,7 @@ fn arrival(arrived: Arrived) -> Arrival {
             run,
             period_ms: config.period_ms,
             targets: config.targets,
+            reads: loaded.manifest().reads.clone(),
             explains: loaded.manifest().explains.clone(),
             handle,
         },

@@ -28,6 +28,8 @@ pub enum Arrival {
         run: Run,
         period_ms: u32,
         targets: Vec<String>,
+        /// Selectors of the series that its publisher signed it for.
+        reads: Vec<String>,
         /// Kinds of its findings, and the kinds that each accounts for.
         explains: BTreeMap<String, Vec<String>>,
         handle: Detector,
@@ -81,9 +83,10 @@ impl Driver {
 
     fn admit(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Detector { view, run, period_ms, targets, explains, handle } => {
+            Arrival::Detector { view, run, period_ms, targets, reads, explains, handle } => {
                 self.arrived_run = self.arrived_run.max(run);
-                let detecting = Detecting::new(view, run, period_ms, targets, handle);
+                let detecting =
+                    Detecting::new(view, run, period_ms, targets, handle).signed_for(reads);
                 self.detector_arrived(detecting, explains);
             }
             Arrival::Healer { view, run, handle } => {

@@ -53,6 +53,8 @@ pub struct Detecting {
     readiness: Readiness,
     /// Selectors of the targets it judges.
     targets: Vec<String>,
+    /// Selectors of the series that it may be shown, whatever it asks for.
+    reads: Vec<String>,
     /// Another is to take its place.
     leaves: bool,
     reported: bool,
@@ -79,6 +81,7 @@ impl Detecting {
             handle: Some(handle),
             readiness,
             targets,
+            reads: Vec::new(),
             leaves: false,
             reported: false,
             findings: Vec::new(),
@@ -94,10 +97,15 @@ impl Detecting {
             handle: None,
             readiness: Readiness::Absent,
             targets,
+            reads: Vec::new(),
             leaves: false,
             reported: false,
             findings: Vec::new(),
         }
+    }
+
+    pub(super) fn signed_for(self, reads: Vec<String>) -> Self {
+        Self { reads, ..self }
     }
 
     /// From now on it gets no frame. Whether it has one in hand.
@@ -207,6 +215,7 @@ impl Driver {
             .enumerate()
             .filter(|(_, series)| detecting.judges(&series.target))
             .filter(|(_, series)| selectors.iter().any(|it| series.is_selected_by(it)))
+            .filter(|(_, series)| detecting.reads.iter().any(|it| series.is_selected_by(it)))
             .map(|(index, series)| (SeriesId(u32::try_from(index).expect("few series")), series))
             .collect();
         let ids: Vec<_> = bound.iter().map(|(id, _)| *id).collect();

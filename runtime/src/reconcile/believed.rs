@@ -4,10 +4,12 @@
 //! Invariant: a root is written down before it is believed, and one that is
 //! written down is believed by every later start.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 
+use super::order::check_is_file;
 use super::reconciler::{Reconciler, Stage};
 use crate::model::view::TrustView;
 use crate::model::{Event, Origin};
@@ -139,15 +141,14 @@ impl Reconciler<'_> {
         stage: &mut dyn Stage,
     ) -> Result<String, String> {
         let root = self.believed.root.as_ref().ok_or("this box has no key root that reads")?;
+        check_is_file(file)?;
         let read = |why: std::io::Error| format!("{}: {why}", file.display());
-        let size = std::fs::metadata(file).map_err(read)?.len();
-        if size > ENVELOPE_BYTES_MAX as u64 {
-            return Err(format!(
-                "{} has {size} bytes, a key root has at most {ENVELOPE_BYTES_MAX}",
-                file.display()
-            ));
-        }
-        let envelope = std::fs::read(file).map_err(read)?;
+        let mut envelope = Vec::new();
+        // One byte more than is taken, so that the envelope itself says that it is
+        // too large.
+        let opened = std::fs::File::open(file).map_err(read)?;
+        let most = ENVELOPE_BYTES_MAX as u64 + 1;
+        opened.take(most).read_to_end(&mut envelope).map_err(read)?;
         let next = root.followed_by(&envelope).map_err(|error| error.to_string())?;
         self.take_root(next, by, stage)
     }

@@ -155,17 +155,14 @@ impl Shelf {
         Ok(())
     }
 
-    /// Lets go of what the box's file has since spoken of anew. Gives the names.
-    pub fn follow(&mut self, file: &[PluginConfig]) -> Vec<String> {
+    /// Lets go of what the box's file has since spoken of anew. Gives them.
+    pub fn follow(&mut self, file: &[PluginConfig]) -> BTreeMap<String, Place> {
         let digest = |name: &String| file.iter().find(|it| it.name == *name).map(|it| &it.digest);
-        let stale: Vec<String> = self
-            .places
-            .iter()
-            .filter(|(name, place)| digest(name) != place.over.as_ref())
-            .map(|(name, _)| name.clone())
-            .collect();
-        stale.iter().for_each(|name| drop(self.places.remove(name)));
-        stale
+        let places = std::mem::take(&mut self.places);
+        let (kept, overruled) =
+            places.into_iter().partition(|(name, place)| digest(name) == place.over.as_ref());
+        self.places = kept;
+        overruled
     }
 
     pub fn places(&self) -> &BTreeMap<String, Place> {

@@ -3,15 +3,19 @@
 //! Invariant: an order names the start that it is about, and one that comes too
 //! late, when another runs, is about nothing.
 
+use std::path::Path;
+
 use super::installed::{Installed, InstalledError, Shadow};
 use super::reconciler::{Install, Reconciler, Role, Stage, shadow_name};
+use crate::config::PluginConfig;
 use crate::model::{Event, Origin, PluginSettings, selects};
 use crate::plugin::package::{Package, PackageError, World};
-use crate::plugin::{Cause, Run};
+use crate::plugin::{Cause, PluginError, Run};
 
 impl Reconciler<'_> {
     /// Verifies, compiles and instantiates before anything changes.
     pub fn install(&mut self, order: Install, stage: &mut dyn Stage) -> Result<String, String> {
+        check_is_file(&order.file)?;
         let bytes = Package::read(&order.file).map_err(|error| error.to_string())?;
         let package = self.host.open(&bytes).map_err(|error| error.to_string())?;
         let manifest = package.manifest();
@@ -313,10 +317,7 @@ impl Reconciler<'_> {
         }
     }
 
-    fn is_disowned(
-        &self,
-        config: &crate::config::PluginConfig,
-    ) -> Option<crate::plugin::PluginError> {
+    fn is_disowned(&self, config: &PluginConfig) -> Option<PluginError> {
         if let Some(error) = self.host.revoked(config) {
             return Some(error);
         }
@@ -340,7 +341,7 @@ impl Reconciler<'_> {
         self.drop_shadow_checkpoint(name);
     }
 
-    fn tell_withdrawn(
+    pub(super) fn tell_withdrawn(
         &self,
         name: &str,
         what: Option<&Installed>,
@@ -355,5 +356,14 @@ impl Reconciler<'_> {
             why: why.to_owned(),
             by,
         });
+    }
+}
+
+/// A pipe or a device would keep whoever reads it for as long as it likes.
+pub(super) fn check_is_file(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(format!("{}: wanted a file, found something else", path.display())),
+        Err(why) => Err(format!("{}: {why}", path.display())),
     }
 }

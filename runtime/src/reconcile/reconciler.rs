@@ -35,7 +35,6 @@ pub enum Role {
 /// What became of one plugin that is to run.
 #[derive(Debug)]
 pub struct Arrived {
-    pub name: String,
     pub run: Run,
     pub role: Role,
     /// What the box says of it.
@@ -121,15 +120,16 @@ impl<'r> Reconciler<'r> {
             // Or it would come back with the file's former word.
             self.shelf.change_anyway(|_| {});
         }
-        for name in overruled {
+        for (name, place) in overruled {
             tracing::warn!(
                 plugin = name,
                 "the box's file speaks of it anew: what was installed goes"
             );
             self.drop_shadow_checkpoint(&name);
-            let why = "the box's file came to say something else".to_owned();
-            let (plugin, digest, back_to) = (name, String::new(), None);
-            stage.write(Event::PluginWithdrawn { plugin, digest, back_to, why, by: None });
+            let shadow = place.shadow.map(|it| it.what);
+            let what = place.live.or(shadow);
+            let why = "the box's file came to say something else";
+            self.tell_withdrawn(&name, what.as_ref(), why, None, stage);
         }
         for name in self.names() {
             if let Some(config) = self.live_config(&name) {
@@ -231,7 +231,7 @@ impl<'r> Reconciler<'r> {
             self.keep_floor(&name, manifest.sequence, &manifest.publisher);
         }
         let of_file = self.file_entry(&name).is_some_and(|it| it.digest == config.digest);
-        stage.arrive(Arrived { name, run, role, config, installed: !of_file, result })
+        stage.arrive(Arrived { run, role, config, installed: !of_file, result })
     }
 
     /// What ran once, and stood its trial, is never followed by something older,

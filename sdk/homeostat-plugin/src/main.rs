@@ -35,17 +35,17 @@ fn run(command: Command) -> Result<()> {
         Command::New { name, kind, dir } => make::new(&dir, &name, kind),
         Command::Build { at, out } => make::build(&at, out),
         Command::Check(at) => make::check(&at),
-        Command::Replay { at, engine, recordings, plugin, captured } => {
-            play::replay(play::subject(&at, plugin.as_deref())?, &engine, &recordings, &captured)
+        Command::Replay { of, recordings, captured } => {
+            play::replay(play::subject(&of)?, &of.engine, &recordings, &captured)
         }
-        Command::Bench { at, engine, recording, baseline, plugin, plugin_config, json } => {
+        Command::Bench { of, recording, baseline, plugin_config, json } => {
             let how = replay::How { config: plugin_config, targets: vec!["*".into()] };
-            let first = play::subject(&at, plugin.as_deref())?;
+            let first = play::subject(&of)?;
             let other = baseline.as_deref().map(play::of_file).transpose()?;
-            play::bench(first, other, &Recording::read(&recording)?, &how, &engine, json)
+            play::bench(first, other, &Recording::read(&recording)?, &how, &of.engine, json)
         }
-        Command::Fuzz { at, engine, recordings, plugin } => {
-            play::fuzz(play::subject(&at, plugin.as_deref())?, &engine, &recordings)
+        Command::Fuzz { of, recordings } => {
+            play::fuzz(play::subject(&of)?, &of.engine, &recordings)
         }
         Command::Package { at, engine, key, out, json } => {
             make::package(&at, &engine, &key, &out, json)

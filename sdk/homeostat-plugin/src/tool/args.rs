@@ -52,14 +52,9 @@ pub enum Command {
         homeostat plugin replay i42.rec --plugin-config config.toml --expect golden/i42.jsonl")]
     Replay {
         #[command(flatten)]
-        at: At,
-        #[command(flatten)]
-        engine: Engine,
+        of: Of,
         /// Recordings; all of golden/ by default
         recordings: Vec<PathBuf>,
-        /// A plugin file, instead of the folder's own component
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
-        plugin: Option<PathBuf>,
         #[command(flatten)]
         captured: Captured,
     },
@@ -71,16 +66,11 @@ pub enum Command {
         homeostat plugin bench today.rec --plugin-config config.toml --baseline too-hot-0.1.0.plugin")]
     Bench {
         #[command(flatten)]
-        at: At,
-        #[command(flatten)]
-        engine: Engine,
+        of: Of,
         recording: PathBuf,
         /// A plugin file to measure beside it
         #[arg(long, value_name = "FILE")]
         baseline: Option<PathBuf>,
-        /// A plugin file, instead of the folder's own component
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
-        plugin: Option<PathBuf>,
         /// The plugin's configuration, a .json or .toml file, for a recording of a box
         #[arg(long, value_name = "FILE")]
         plugin_config: Option<PathBuf>,
@@ -95,14 +85,9 @@ pub enum Command {
         homeostat plugin fuzz golden/first.jsonl --plugin too-hot-0.1.0.plugin")]
     Fuzz {
         #[command(flatten)]
-        at: At,
-        #[command(flatten)]
-        engine: Engine,
+        of: Of,
         /// Recordings of the plugin; all of golden/ by default
         recordings: Vec<PathBuf>,
-        /// A plugin file, instead of the folder's own component
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
-        plugin: Option<PathBuf>,
     },
     /// Build, check, replay and sign: writes NAME-VERSION.plugin
     #[command(alias = "sign", alias = "pack")]
@@ -185,6 +170,18 @@ pub struct Captured {
     /// Write down what it sees and answers: a golden recording
     #[arg(long, value_name = "FILE")]
     pub bless: Option<PathBuf>,
+}
+
+/// What recordings are played to, and in what.
+#[derive(Args)]
+pub struct Of {
+    #[command(flatten)]
+    pub at: At,
+    #[command(flatten)]
+    pub engine: Engine,
+    /// A plugin file, instead of the folder's own component
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "component"])]
+    pub plugin: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -10,7 +10,7 @@ use homeostat_plugin::player::Stage;
 use homeostat_plugin::{bench, fuzz, pack, replay};
 use homeostat_sdk::recording::{Recording, Step};
 
-use super::args::{At, Captured, Engine};
+use super::args::{At, Captured, Engine, Of};
 
 /// What recordings are played to.
 pub struct Subject {
@@ -19,10 +19,10 @@ pub struct Subject {
     golden: BTreeMap<String, Vec<u8>>,
 }
 
-pub fn subject(at: &At, file: Option<&Path>) -> Result<Subject> {
-    match file {
+pub fn subject(of: &Of) -> Result<Subject> {
+    match &of.plugin {
         Some(file) => of_file(file),
-        None => of_project(at),
+        None => of_project(&of.at),
     }
 }
 
